@@ -1,0 +1,319 @@
+"""Do sampler and log-joint belong together? Tests before anything dear is begun."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+
+from amortsk.autodiff import pullback
+from amortsk.latents import take
+from amortsk.model import LatentVariableModel, call, name_of, validate_params
+from amortsk.pairs import flatten, join, log_joint, log_joint_terms
+from amortsk.proposals import Proposal, latent_supports, normalise
+from amortsk.regression import column_scaling
+from amortsk.regressor import AmortisedGradientRegressor
+from amortsk.sleep import draw
+
+DRY_RUN_DRAWS = 200
+# Draws, and batches of them, for the mean score.
+SCORE_DRAWS, SCORE_BATCHES = 20_000, 100
+# Draws for the regression, draws tested, and proposals for each of them.
+FIT_DRAWS, TEST_DRAWS, TEST_PROPOSALS = 1000, 4000, 20
+# Standard errors from zero at which a test fails.
+LIMIT = 5.0
+
+
+class ModelCheck(NamedTuple):
+    """What :func:`check_model` found.
+
+    Attributes
+    ----------
+    mean_score : float
+        Largest mean, over the model's own draws, of an entry of
+        grad log p(z, x), in standard errors.
+    conditional_importance : float
+        Largest mean difference between a draw's own latents and importance-weighted
+        ones, in standard errors; NaN where no proposal fits the latents.
+    gradient_error : float
+        Largest relative difference between autograd and finite differences.
+    """
+
+    mean_score: float
+    conditional_importance: float
+    gradient_error: float
+
+
+def check_model(fitter_or_model, X=None, random_state=None):
+    r"""Test a model: shapes, gradient, and that sampler and log-joint belong together.
+
+    Two facts hold for every model whose log-joint is the log-density of its sampler.
+    The score has mean zero over the model's own draws,
+    :math:`E[\nabla_\theta \log p_\theta(z, x)] = 0`; this finds a wrong noise scale or
+    sign, but not a fixed prior that was left out. And if the true z of a draw is put
+    among K proposals :math:`q(z|x)`, importance weights :math:`w \propto p/q` over all
+    K + 1 leave expectations unchanged,
+    :math:`E[\sum_k w_k T(z_k) - T(z)] = 0`; this finds a missing prior too. Either is a
+    ValueError beyond five standard errors.
+
+    Parameters
+    ----------
+    fitter_or_model : WakeSleepFitter or LatentVariableModel
+        A fitter (with functions or a model) or a model.
+    X : array-like of shape (n_samples, n_features), default=None
+        Data to start parameters from; needed where ``init_params`` uses them.
+    random_state : int, RandomState instance or None, default=None
+        Draws parameters' start, latents and data.
+
+    Returns
+    -------
+    check : ModelCheck
+        ``mean_score`` and ``conditional_importance`` in standard errors, and
+        ``gradient_error``.
+
+    Raises
+    ------
+    ValueError
+        At the first failure, naming the function, what came back and what was expected.
+
+    See Also
+    --------
+    WakeSleepFitter : Runs the cheap part, without the statistical tests, in `fit`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amortsk import check_model
+    >>> from amortsk.models import FactorAnalysisModel
+    >>> X = np.random.default_rng(0).standard_normal((100, 3))
+    >>> check = check_model(FactorAnalysisModel(1), X, random_state=0)
+    >>> check.conditional_importance < 5
+    True
+    """
+    if isinstance(fitter_or_model, LatentVariableModel):
+        model = fitter_or_model
+    elif hasattr(fitter_or_model, "_make_model"):
+        model = fitter_or_model._make_model()
+    else:
+        raise ValueError(
+            "check_model takes a WakeSleepFitter or a LatentVariableModel, got "
+            f"{fitter_or_model!r}"
+        )
+    if X is not None:
+        X = check_array(X, dtype=np.float64)
+    entropy = int(check_random_state(random_state).randint(2**31 - 1))
+    seeds = np.random.SeedSequence(entropy).spawn(5)
+    params = call(model, "init_params", X, np.random.default_rng(seeds[0]))
+    params = validate_params(params, name_of(model, "init_params"))
+    n_features = None if X is None else X.shape[1]
+    with np.errstate(all="ignore"):
+        draws = dry_run(model, params, n_features, seeds[1])
+        error = _finite_differences(
+            model, params, draws, np.random.default_rng(seeds[2])
+        )
+        score = _mean_score(model, params, seeds[3])
+        importance = _conditional_importance(model, params, seeds[4])
+    sampler, density = name_of(model, "sample"), name_of(model, "log_joint")
+    if abs(score[0]) > LIMIT:
+        raise ValueError(
+            f"{density} is not the log-density of what {sampler} draws: over its own "
+            f"draws the mean score of parameter {score[1]!r} is {abs(score[0]):.1f} "
+            "standard errors from zero. Look for another scale, sign or parametrisation"
+        )
+    if abs(importance[0]) > LIMIT:
+        raise ValueError(
+            f"{density} is not the log-density of what {sampler} draws: given x, it "
+            f"weights latents so that {importance[1]} is off by "
+            f"{abs(importance[0]):.1f} standard errors. Look for a prior term of z that "
+            "was left out or differs from the sampler's"
+        )
+    return ModelCheck(abs(score[0]), abs(importance[0]), error)
+
+
+def _finite_differences(model, params, draws, rng):
+    """Relative error of the gradient along a random direction of each entry."""
+    z, x = draws.z, draws.x
+    function = lambda p: np.asarray(log_joint(model, p, z, x))  # noqa: E731
+    value, gradient = pullback(
+        lambda p: log_joint(model, p, z, x), params, model.fixed_params
+    )
+    finite = np.isfinite(value)
+    worst = 0.0
+    for name, g in gradient(finite / finite.sum()).items():
+        direction = rng.standard_normal(g.shape) / np.sqrt(max(g.size, 1))
+        exact = np.sum(g * direction)
+        step = 1e-5 * (1 + np.abs(params[name]).max(initial=0.0))
+        ahead, behind = (
+            function({**params, name: params[name] + sign * step * direction})[finite]
+            for sign in (1, -1)
+        )
+        numeric = np.mean(ahead - behind) / (2 * step)
+        # Rounding of the log-joint's value limits what differences can tell.
+        noise = 1e-15 * np.abs(value[finite]).max() / step
+        size = max(abs(exact), abs(numeric), np.linalg.norm(g) * 1e-2, 1e3 * noise)
+        error = abs(numeric - exact) / size if size else 0.0
+        worst = max(worst, error)
+        if error > 1e-2:
+            raise ValueError(
+                f"the gradient of {name_of(model, 'log_joint')} with respect to {name!r} "
+                f"is {exact:.6g} along a direction where finite differences give "
+                f"{numeric:.6g}: look for a function that autograd cannot see"
+            )
+    return float(worst)
+
+
+def _mean_score(model, params, seed):
+    """Largest mean of an entry of the score, in standard errors, and its name."""
+    size = SCORE_DRAWS // SCORE_BATCHES
+    means = []
+    for child in seed.spawn(SCORE_BATCHES):
+        draws = draw(model, params, size, child)
+        _, gradient = pullback(
+            lambda p, d=draws: log_joint(model, p, d.z, d.x), params, model.fixed_params
+        )
+        means.append(gradient(np.full(size, 1 / size)))
+    worst = (0.0, None)
+    for name in means[0]:
+        g = np.array([mean[name] for mean in means]).reshape(SCORE_BATCHES, -1)
+        t = _standard_errors(g)
+        if t.size and np.abs(t).max() > abs(worst[0]):
+            worst = (float(t[np.abs(t).argmax()]), name)
+    return worst
+
+
+def _conditional_importance(model, params, seed):
+    """Largest difference between true and reweighted latents, in standard errors."""
+    seeds = seed.spawn(3)
+    fit, test = (
+        draw(model, params, n, s)
+        for n, s in zip((FIT_DRAWS, TEST_DRAWS), seeds[:2], strict=True)
+    )
+    rng = np.random.default_rng(seeds[2])
+    supports = latent_supports(model.latent_support, fit.z)
+    if "any" in supports:
+        return np.nan, None
+    proposal = Proposal(supports, fit.z, with_prior=False)
+    targets = proposal.targets(fit.z)
+    regressor = AmortisedGradientRegressor(
+        n_components=100, gamma="median", random_state=int(rng.integers(2**31 - 1))
+    )
+    center, scale = column_scaling(fit.x)
+    regressor.fit((fit.x - center) / scale, targets)
+    residual = targets - regressor.predict((fit.x - center) / scale).reshape(
+        targets.shape
+    )
+    proposal.fit_residuals(residual.T @ residual, FIT_DRAWS, 0.0)
+    moments = regressor.predict((test.x - center) / scale).reshape(TEST_DRAWS, -1)
+    z = proposal.draw(moments, proposal.noise(rng, TEST_DRAWS, TEST_PROPOSALS))
+    z = join(z, take(test.z, np.arange(TEST_DRAWS)[:, np.newaxis]))
+    log_q = proposal.log_density(moments, z)
+    x = np.repeat(test.x, TEST_PROPOSALS + 1, axis=0)
+    log_w = np.asarray(log_joint(model, params, flatten(z), x)).reshape(log_q.shape)
+    log_w = np.where(np.isnan(log_w), -np.inf, log_w) - log_q
+    weights = normalise(log_w)[0]
+    T = proposal.targets(flatten(z))
+    T = np.hstack([T, T**2]).reshape(TEST_DRAWS, TEST_PROPOSALS + 1, -1)
+    differences = np.einsum("nk,nkt->nt", weights, T) - T[:, -1]
+    t = _standard_errors(differences)
+    worst = int(np.abs(t).argmax())
+    moment = ("the mean", "the mean square")[worst // targets.shape[1]]
+    return float(t[worst]), f"{moment} of statistic {worst % targets.shape[1]} of z"
+
+
+def _standard_errors(values):
+    """Column means over their standard errors; zero where nothing varies."""
+    mean, spread = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
+    negligible = spread <= 1e-12 * (1 + np.abs(mean))
+    return np.where(negligible, 0.0, mean / np.where(negligible, 1.0, spread))
+
+
+def dry_run(model, params, n_features, seed):
+    """Draw, evaluate and differentiate once, cheaply.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+    params : dict of ndarray
+    n_features : int or None
+        Columns that draws of x must have, None for any.
+    seed : numpy.random.SeedSequence
+
+    Returns
+    -------
+    draws : Draws
+
+    Raises
+    ------
+    ValueError
+        Naming the function, what came back and what was expected.
+    """
+    sampler, density = name_of(model, "sample"), name_of(model, "log_joint")
+    unknown = set(model.fixed_params) - set(params)
+    if unknown or len(model.fixed_params) == len(params):
+        raise ValueError(
+            f"fixed_params must leave a parameter free and name entries of "
+            f"{sorted(params)}, got {model.fixed_params!r}"
+        )
+    draws = draw(model, params, DRY_RUN_DRAWS, seed)
+    if n_features is not None and draws.x.shape[1] != n_features:
+        raise ValueError(
+            f"{sampler} must return x with {n_features} columns, as the data have, got "
+            f"shape {draws.x.shape}"
+        )
+    value, gradient = pullback(
+        lambda p: log_joint_terms(model, p, draws.z, draws.x),
+        params,
+        model.fixed_params,
+    )
+    value = np.asarray(value)
+    if value.dtype.kind != "f":
+        raise ValueError(f"{density} must return real numbers, got {value.dtype}")
+    n_terms = None if model.term_columns is None else len(model.term_columns)
+    if n_terms is not None and value.shape != (len(draws.x), n_terms):
+        raise ValueError(
+            f"{density} must return shape ({len(draws.x)}, {n_terms}), a column for each "
+            f"row of term_columns, got {value.shape}"
+        )
+    n_bad = int(np.sum(~np.isfinite(value.reshape(len(value), -1)).all(1)))
+    if n_bad > 0.1 * len(value):
+        raise ValueError(
+            f"{density} is not finite at {n_bad} of {len(value)} of the model's own "
+            f"draws, at parameters of shapes { {k: v.shape for k, v in params.items()} }"
+        )
+    _check_gradient(model, params, draws, value, gradient, density)
+    return draws
+
+
+def _check_gradient(model, params, draws, value, gradient, density):
+    rng = np.random.default_rng(0)
+    cotangent = np.where(np.isfinite(value), rng.standard_normal(value.shape), 0.0)
+    gradients = gradient(cotangent)
+    for name, g in gradients.items():
+        if np.shape(g) != params[name].shape:
+            raise ValueError(
+                f"the gradient of {density} with respect to {name!r} has shape "
+                f"{np.shape(g)}, expected {params[name].shape}"
+            )
+    unused = [
+        name for name, g in gradients.items() if params[name].size and not np.any(g)
+    ]
+    if unused:
+        # A start may be a saddle; a parameter without effect is so everywhere.
+        nearby = {
+            name: v + 1e-3 * (1 + np.abs(v)) * rng.standard_normal(v.shape)
+            for name, v in params.items()
+        }
+        with np.errstate(all="ignore"):
+            value, gradient = pullback(
+                lambda p: log_joint_terms(model, p, draws.z, draws.x),
+                nearby,
+                model.fixed_params,
+            )
+            cotangent = np.where(np.isfinite(value), cotangent, 0.0)
+            moved = gradient(cotangent)
+        unused = [name for name in unused if not np.any(moved[name])]
+    if unused:
+        raise ValueError(
+            f"{density} does not depend on the parameters {unused}: remove them, list "
+            "them in a model's fixed_params, or look for a function that autograd "
+            "cannot see (import autograd.numpy as np; no float() or in-place writes)"
+        )

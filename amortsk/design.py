@@ -1,0 +1,219 @@
+"""The columns of the regression: a trend beside random features or the exact kernel."""
+
+from numbers import Real
+
+import numpy as np
+from scipy.spatial.distance import pdist
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.gaussian_process.kernels import Matern
+from sklearn.kernel_approximation import Nystroem
+from sklearn.metrics.pairwise import laplacian_kernel, rbf_kernel
+
+from amortsk.features import (
+    KERNELS,
+    PolynomialTrend,
+    RandomFourierFeatures,
+    check_groups,
+)
+from amortsk.ridge import (
+    DualSmoother,
+    PrimalSmoother,
+    kernel_square_root,
+    leave_one_out,
+)
+
+ALPHAS = 10.0 ** np.arange(-6, 4)
+# Multiples of the median-heuristic bandwidth; in many columns wide kernels win.
+GAMMA_FACTORS = 4.0 ** np.arange(-4, 3)
+
+
+def has_transformer(regressor):
+    """Whether `features` is the user's own transformer."""
+    return hasattr(regressor.features, "transform")
+
+
+def check_parameters(regressor):
+    """Raise ValueError for a bad or contradictory parameter of a regressor."""
+    features, kernel = regressor.features, regressor.kernel
+    if has_transformer(regressor):
+        defaults = type(regressor)()
+        for name in ("n_components", "kernel", "gamma", "groups"):
+            value, default = getattr(regressor, name), getattr(defaults, name)
+            if value is not default and value != default:
+                raise ValueError(
+                    f"{name}={value!r} has no effect beside a transformer, "
+                    f"features={features!r}: set it there"
+                )
+    elif features not in ("fourier", "nystroem", None):
+        raise ValueError(
+            "features must be 'fourier', 'nystroem', None or a transformer, got "
+            f"{features!r}"
+        )
+    elif kernel not in (KERNELS[:2] if features == "nystroem" else KERNELS):
+        raise ValueError(
+            f"kernel must be one of {KERNELS}, of {KERNELS[:2]} with Nystroem, got "
+            f"{kernel!r}"
+        )
+    for name, words in (("gamma", ("loo", "median", "scale")), ("alpha", ("loo",))):
+        value = getattr(regressor, name)
+        if isinstance(value, str):
+            valid = value in words
+        else:
+            valid = isinstance(value, Real) and 0 < value < np.inf
+        if not valid:
+            raise ValueError(
+                f"{name} must be a positive number or one of {words}, got {value!r}"
+            )
+    PolynomialTrend(regressor.trend)
+
+
+class Design:
+    """Columns of one regression: trend, then features or kernel values.
+
+    Parameters
+    ----------
+    regressor : AmortisedGradientRegressor
+        Its parameters say which columns.
+    gamma : float or None
+        Bandwidth.
+    X : ndarray of shape (n, n_features)
+        Rows the maps are fitted on.
+    seed : int
+        Draws frequencies or landmarks.
+    """
+
+    def __init__(self, regressor, gamma, X, seed):
+        self.regressor = regressor
+        self.gamma = gamma
+        self.trend = PolynomialTrend(regressor.trend).fit(X)
+        self.n_trend = len(self.trend.kept)
+        if regressor.features is None:
+            self.features, self.X = None, X
+        else:
+            self.features = feature_map(regressor, gamma, X, seed)
+
+    def penalised(self, X):
+        """Features, or the exact kernel with the fitted rows."""
+        if self.features is None:
+            return kernel_matrix(self.regressor, self.gamma, X, self.X)
+        return np.asarray(self.features.transform(X))
+
+    def columns(self, X):
+        """Trend columns, then penalised ones, of shape (n, q + D)."""
+        if not self.n_trend:
+            return self.penalised(X)
+        return np.hstack([self.trend.transform(X), self.penalised(X)])
+
+    def gram(self, columns):
+        """What the smoother needs of a chunk of rows; sums over chunks."""
+        return columns if self.features is None else columns.T @ columns
+
+    def cross(self, columns, targets):
+        """What coefficients need of a chunk of rows; sums over chunks."""
+        return targets if self.features is None else columns.T @ targets
+
+    def smoother(self, gram, alpha, columns=None):
+        """The smoother of the rows whose `gram` this is."""
+        if self.features is None:
+            return DualSmoother(gram, alpha)
+        return PrimalSmoother(gram, self.n_trend, alpha, columns)
+
+
+def choose(regressor, X, Y, seed, near=None):
+    """Bandwidth and ridge, by leave-one-out where asked for.
+
+    Parameters
+    ----------
+    regressor : AmortisedGradientRegressor
+        Its `gamma` and `alpha` say what is to be chosen.
+    X : ndarray of shape (n, n_features)
+        Rows.
+    Y : ndarray of shape (n, n_targets)
+        Targets; constant ones do not count.
+    seed : int
+        Draws frequencies or landmarks, the same for every bandwidth.
+    near : float, default=None
+        Search only bandwidths near this one.
+
+    Returns
+    -------
+    gamma : float or None
+    alpha : float
+    error : float
+        Relative leave-one-out error, NaN where nothing was chosen by it.
+    """
+    gammas = _gammas(regressor, X, near)
+    alphas = ALPHAS if regressor.alpha == "loo" else np.array([float(regressor.alpha)])
+    if len(gammas) * len(alphas) == 1:
+        return gammas[0], float(alphas[0]), np.nan
+    best = gammas[len(gammas) // 2], float(alphas[-1]), np.nan
+    for gamma in gammas:
+        design = Design(regressor, gamma, X, seed)
+        F = design.penalised(X)
+        if regressor.features is None:
+            F = kernel_square_root(F)
+        errors = leave_one_out(F, design.trend.transform(X), Y, alphas.astype(X.dtype))
+        if np.isfinite(errors).any() and not np.nanmin(errors) >= best[2]:
+            index = np.nanargmin(errors)
+            best = gamma, float(alphas[index]), float(errors[index])
+    return best
+
+
+def _gammas(regressor, X, near):
+    if has_transformer(regressor):
+        return [None]
+    if isinstance(regressor.gamma, Real):
+        return [float(regressor.gamma)]
+    if regressor.gamma == "scale":
+        return [1 / (X.shape[1] * (float(X.var()) or 1.0))]
+    if near is not None:
+        return [0.5 * near, near, 2 * near]
+    rows = X[np.linspace(0, len(X) - 1, min(len(X), 500)).astype(int)]
+    groups = check_groups(regressor.groups, X.shape[1])
+    distances = [pdist(rows[:, group], "sqeuclidean") for group in groups]
+    median = np.mean([np.median(d) if d.size else 0.0 for d in distances])
+    center = 0.5 / (float(median) or 1.0)
+    return [center] if regressor.gamma == "median" else list(center * GAMMA_FACTORS)
+
+
+def feature_map(regressor, gamma, X, seed):
+    """The fitted feature map of a regressor with features."""
+    groups = None
+    if has_transformer(regressor):
+        features = clone(regressor.features)
+    elif regressor.features == "fourier":
+        features = RandomFourierFeatures(
+            regressor.n_components,
+            kernel=regressor.kernel,
+            gamma=gamma,
+            groups=regressor.groups,
+            random_state=seed,
+        )
+    else:
+        groups = check_groups(regressor.groups, X.shape[1])
+        features = Nystroem(
+            kernel=regressor.kernel,
+            gamma=gamma,
+            n_components=min(len(X), max(1, regressor.n_components // len(groups))),
+            random_state=seed,
+        )
+        if len(groups) > 1:
+            features = ColumnTransformer(
+                [(f"group{i}", features, list(g)) for i, g in enumerate(groups)]
+            )
+    # A global set_output(transform="pandas") must not reach inside.
+    return features.set_output(transform="default").fit(X)
+
+
+def kernel_matrix(regressor, gamma, X, Y):
+    """The exact kernel between rows, summed over groups of columns."""
+    kernels = {
+        "rbf": lambda X, Y: rbf_kernel(X, Y, gamma=gamma),
+        "laplacian": lambda X, Y: laplacian_kernel(X, Y, gamma=gamma),
+        "matern32": Matern(1 / np.sqrt(2 * gamma), nu=1.5),
+        "matern52": Matern(1 / np.sqrt(2 * gamma), nu=2.5),
+    }
+    kernel = kernels[regressor.kernel]
+    groups = check_groups(regressor.groups, X.shape[1])
+    return sum(kernel(X[:, group], Y[:, group]) for group in groups)

@@ -1,0 +1,275 @@
+"""What a fitted model says of data: log-likelihood, posterior expectations, scores."""
+
+import warnings
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from amortsk.autodiff import pullback
+from amortsk.gradients import (
+    MIN_EFFECTIVE_SAMPLE_SIZE,
+    PRIOR_WEIGHT,
+    mixture_log_density,
+)
+from amortsk.latents import as_columns, map_parts, parts, take
+from amortsk.model import call, provides
+from amortsk.pairs import (
+    flatten,
+    join,
+    log_joint,
+    log_joint_terms,
+    steps,
+    weighted_pairs,
+)
+from amortsk.proposals import Proposal, category_range, normalise
+from amortsk.regression import column_scaling, standardised
+from amortsk.terms import Block
+
+# Draws that an energy score compares a row with.
+ENERGY_DRAWS = 1000
+
+
+def scoring_rule(scoring, model, supports):
+    """The rule behind ``scoring="auto"``, from the structure of the model alone.
+
+    Raises
+    ------
+    ValueError
+        If the rule is unknown or the model lacks what it needs.
+    """
+    possible = ["energy"]
+    if "any" not in supports or provides(model, "log_prior"):
+        possible.insert(0, "importance")
+    if provides(model, "exact_log_likelihood"):
+        possible.insert(0, "exact")
+    if scoring == "auto":
+        return possible[0]
+    if scoring not in possible:
+        raise ValueError(
+            f"scoring must be 'auto' or one of {possible} for this model, got "
+            f"{scoring!r}"
+        )
+    return scoring
+
+
+class Posterior:
+    """Candidates for the latents of any row, and their weights.
+
+    Base noise is drawn once and shared by all rows: what is said of a row does not
+    depend on the others, and errors are correlated across rows.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+    params : dict of ndarray
+    supports : list
+        Support of every part of the latents.
+    block : Block
+        Whole rows, or windows of local terms.
+    regressor : AmortisedGradientRegressor
+        Not yet fitted; it is fitted to the latents' moments, on standardised rows.
+    draws : Draws
+        The sleep set to fit it on.
+    n_candidates : int
+    rng : numpy.random.Generator
+    """
+
+    def __init__(
+        self, model, params, supports, block, regressor, draws, n_candidates, rng
+    ):
+        self.model, self.params, self.supports = model, params, supports
+        self.block, self.regressor, self.draws = block, regressor, draws
+        self.n_candidates = n_candidates
+        self.with_prior = provides(model, "log_prior")
+        self.proposal = None
+        if block.columns is None and "any" not in supports:
+            self.proposal = Proposal(supports, draws.z, self.with_prior)
+            targets = self.proposal.targets(draws.z)
+        else:
+            targets = self.latents(draws.z)
+        self.scaling = column_scaling(block.rows(draws.x))
+        rows = self.rows(draws.x)
+        regressor.fit(rows, targets.reshape(len(rows), -1))
+        if self.proposal is not None:
+            self._fit_proposal(rows, targets, rng)
+
+    def _fit_proposal(self, rows, targets, rng):
+        residual = targets - self._moments(rows)
+        self.proposal.fit_residuals(
+            residual.T @ residual,
+            len(rows),
+            self.regressor._smoother.degrees_of_freedom(rng),
+        )
+        self.n_prior = self.with_prior * int(np.ceil(PRIOR_WEIGHT * self.n_candidates))
+        self.noise = self.proposal.noise(rng, 1, self.n_candidates - self.n_prior)
+        index = rng.integers(len(self.draws.x), size=(1, self.n_prior))
+        self.prior_draws = take(self.draws.z, index)
+
+    def _moments(self, rows):
+        return self.regressor.predict(rows).reshape(len(rows), -1)
+
+    def latents(self, z):
+        """Latents as numbers: (n, k), or (n, n_terms, k) with local terms."""
+        shape = (len(parts(z)[0]), self.block.n_terms)
+        columns = latent_columns(z, self.supports, self.draws.z)
+        if self.block.columns is None:
+            return np.hstack(columns)
+        return np.concatenate([c.reshape(*shape, -1) for c in columns], axis=2)
+
+    def rows(self, X):
+        """Rows of the regression at X."""
+        return standardised(self.block, self.scaling, X)
+
+    def weighted(self, X):
+        """Chunks of (rows, candidates (m, K, ...), log-weights (m, K))."""
+        if self.proposal is None:
+            yield from self._weighted_sleep(X)
+            return
+        for rows in steps(len(X), self.n_candidates, X.shape[1]):
+            x = X[rows]
+            moments = self._moments(self.rows(x))
+            z = self.proposal.draw(moments, self.noise)
+            if self.n_prior:
+                prior = map_parts(
+                    lambda part, m=len(x): np.repeat(part, m, axis=0), self.prior_draws
+                )
+                z = join(z, prior)
+            log_q = self.proposal.log_density(moments, z)
+            if self.n_prior:
+                share = self.n_prior / self.n_candidates
+                log_q = mixture_log_density(log_q, self.model, self.params, z, share)
+            yield rows, z, self._log_joint(z, x) - log_q
+
+    def _weighted_sleep(self, X):
+        z = self.draws.z
+        log_prior = call(self.model, "log_prior", self.params, z)
+        for rows in steps(len(X), len(log_prior), X.shape[1]):
+            m = len(X[rows])
+            tiled = map_parts(lambda part, m=m: np.repeat(part[np.newaxis], m, 0), z)
+            yield rows, tiled, self._log_joint(tiled, X[rows]) - log_prior
+
+    def _log_joint(self, z, x):
+        n_candidates = parts(z)[0].shape[1]
+        x = np.repeat(x, n_candidates, axis=0)
+        value = log_joint(self.model, self.params, flatten(z), x)
+        return np.asarray(value).reshape(-1, n_candidates)
+
+    def effective_sample_size(self, X):
+        """Median over rows; NaN where there are no candidates."""
+        if self.proposal is None and not self.with_prior:
+            return np.nan
+        try:
+            sizes = [normalise(log_w)[2] for _, _, log_w in self.weighted(X)]
+        except FloatingPointError:
+            return 0.0
+        return float(np.median(np.concatenate(sizes)))
+
+    def log_likelihood(self, X):
+        """Importance-weighted estimate of log p(x), (n,)."""
+        bounds, sizes = [], []
+        for _, _, log_w in self.weighted(X):
+            with np.errstate(all="ignore"):
+                _, bound, size = normalise(np.nan_to_num(log_w, nan=-np.inf))
+            bounds.append(bound)
+            sizes.append(size)
+        size = np.median(np.concatenate(sizes))
+        if size < MIN_EFFECTIVE_SAMPLE_SIZE:
+            warnings.warn(
+                f"the median effective sample size of the log-likelihood is {size:.1f} "
+                f"of {self.n_candidates}: it is a loose lower bound",
+                UserWarning,
+                stacklevel=4,
+            )
+        return np.concatenate(bounds)
+
+    def expectation(self, X, func):
+        """E[func(z) | x] for every row of X, (n, ...)."""
+        if self.by_importance:
+            results = []
+            for _, z, log_w in self.weighted(X):
+                weights = normalise(log_w)[0]
+                values = np.asarray(func(flatten(z)), dtype=np.float64)
+                values = values.reshape(*weights.shape, *values.shape[1:])
+                results.append(np.einsum("mk,mk...->m...", weights, values))
+            return np.concatenate(results)
+        values = np.asarray(func(self.draws.z), dtype=np.float64)
+        n, n_terms = len(self.draws.x), self.block.n_terms
+        if self.block.columns is not None and values.shape[1:2] != (n_terms,):
+            raise ValueError(
+                "with local terms, func must return one value per term, shape "
+                f"(n, {n_terms}, ...), got {values.shape}"
+            )
+        shape = values.shape[1:]
+        predicted = self.regressor._predict_targets(
+            self.rows(X), values.reshape(n * n_terms, -1)
+        )
+        return predicted.reshape(len(X), *shape)
+
+    def score_gradient(self, X, name):
+        """E[grad log p(z, x) | x], a dict of arrays (n, *shape)."""
+        gradients = [self._row_gradient(X[i : i + 1], name) for i in range(len(X))]
+        return {key: np.array([g[key] for g in gradients]) for key in gradients[0]}
+
+    def _row_gradient(self, x, name):
+        fixed = self.model.fixed_params
+        if self.by_importance:
+            ((_, z, log_w),) = self.weighted(x)
+            weights = normalise(log_w)[0].ravel()
+            z, x = flatten(z), np.repeat(x, len(weights), axis=0)
+            kept = np.flatnonzero(weights)
+            z, x, weights = take(z, kept), x[kept], weights[kept]
+            function, params = log_joint, self.params
+        else:
+            rows = self.rows(x)
+            weights = self.regressor.smoother_weights(rows, np.ones(len(rows)))
+            if name == "likelihood":
+                return weighted_pairs(
+                    self.model, self.params, self.draws.z, x, weights[:, None], fixed
+                )[1]
+            z, x, params = self.draws.z, self.draws.x, self.params
+            function = log_joint
+            if self.block.columns is not None:
+                weights = weights.reshape(len(x), -1)
+                function = log_joint_terms
+        _, gradient = pullback(lambda p: function(self.model, p, z, x), params, fixed)
+        return gradient(weights)
+
+
+def energy_score(X, draws):
+    r"""Negative energy score of every row, higher is better.
+
+    :math:`\frac12 E\|X - X'\| - E\|x - X\|`, strictly proper, from draws alone.
+
+    References
+    ----------
+    Gneiting and Raftery, *Strictly proper scoring rules, prediction, and estimation*,
+    JASA 102, 2007, doi:10.1198/016214506000001437.
+    """
+    draws = draws[:ENERGY_DRAWS]
+    n = len(draws)
+    spread = cdist(draws, draws).sum() / (n * max(n - 1, 1))
+    return 0.5 * spread - cdist(X, draws).mean(1)
+
+
+def latent_columns(z, supports, draws):
+    """Every part of z as (n, k) numbers; integers as indicators of their values.
+
+    The range of integers that are not declared is read from `draws`.
+    """
+    columns = []
+    for part, support, drawn in zip(parts(z), supports, parts(draws), strict=True):
+        flat = as_columns(part)
+        if support[0] == "categorical":
+            low, n = category_range(support, drawn)
+            flat = flat[..., np.newaxis] == low + np.arange(n)
+        columns.append(flat.reshape(len(flat), -1).astype(np.float64))
+    return columns
+
+
+def posterior_block(regression, z):
+    """The windows that latents with one entry per term are regressed on, or whole rows."""
+    block = regression.blocks[0]
+    local = len(regression.blocks) == 1 and all(
+        part.shape[1:2] == (block.n_terms,) for part in parts(z)
+    )
+    return block if local else Block()

@@ -1,0 +1,571 @@
+"""WakeSleepFitter: sleep, regress, wake, update."""
+
+import copy
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from amortsk.callbacks import CallbackSupportMixin, with_callbacks
+from amortsk.checks import dry_run
+from amortsk.design import check_parameters
+from amortsk.evaluation import (
+    Posterior,
+    energy_score,
+    posterior_block,
+    scoring_rule,
+)
+from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
+from amortsk.model import FunctionModel, call, name_of, validate_params
+from amortsk.optimizers import decay
+from amortsk.proposals import latent_supports
+from amortsk.regressor import AmortisedGradientRegressor
+from amortsk.sleep import draw
+from amortsk.training import DRY_RUN, FINAL, INIT, SAMPLE, Training
+
+# Drift (see Window) below which a fit has converged, and above which it warns.
+CONVERGED, DRIFTING = 5.0, 10.0
+# The final sleep set, and the candidates for scoring, in units of the loop's.
+FINAL_FACTOR, CANDIDATE_FACTOR = 5, 20
+MAX_FINAL_ROWS = 10_000
+
+
+class WakeSleepFitter(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    DensityMixin,
+    BaseEstimator,
+):
+    r"""Maximum likelihood for any latent-variable model that can be sampled.
+
+    The gradient of the log-likelihood is a conditional expectation (Fisher's identity),
+
+    .. math::
+        \nabla_\theta \log p_\theta(x)
+        = E_{p_\theta(z|x)}[\nabla_\theta \log p_\theta(z, x)],
+
+    and a conditional expectation is a regression, for which the model itself draws the
+    training pairs. Every iteration draws (z, x) from the model (*sleep*), *regresses* on
+    x by kernel ridge regression, evaluates the regression at a batch of data (*wake*),
+    and takes a step along the gradient. Nothing is assumed of z: it may be discrete,
+    on a circle, a path of a dynamical system, or a tuple of all of these.
+
+    Give either two functions and a start, or a `model`.
+
+    Parameters
+    ----------
+    log_joint : callable
+        ``log_joint(params, z, x)``: log p(z, x) of paired rows, shape (n,), constants
+        and fixed priors included; written in ``autograd.numpy``. Of shape (n, n_terms)
+        it is a sum of local terms, see `term_columns`.
+    sampler : callable
+        ``sampler(params, n_samples, rng)``: draws (z, x), with `rng` a
+        :class:`numpy.random.Generator`. z is an array, or a tuple or dict of arrays,
+        with leading axis n_samples, integers where discrete; x has shape (n_samples,
+        n_features).
+    init_params : dict of float arrays or callable
+        Where to start; a callable ``init_params(X, rng)`` returns the dict.
+    model : LatentVariableModel, default=None
+        A model instead of functions. It is copied, never changed.
+    log_prior : callable, default=None
+        ``log_prior(params, z)``: log p(z), shape (n,). Bounds importance weights.
+    latent_support : optional
+        Where latents live, as in :class:`LatentVariableModel`; overrides the model's.
+    term_columns : integer array of shape (n_terms, width), default=None
+        Columns of x that each local term of the log-joint is regressed on, -1 beyond the
+        ends, see :func:`windows`; or a list of such rows, of any widths.
+    regressor : AmortisedGradientRegressor, default=None
+        The regression; None is ``AmortisedGradientRegressor(trend="linear")``, with a
+        constant trend where `n_sleep` is under four times the columns. It sees columns
+        in units of the sleep draws' standard deviations.
+    gradient : {"auto", "joint", "likelihood", "importance", "direct"}, default="auto"
+        Estimator of the gradient, see the user guide. ``"auto"`` is ``"joint"`` for
+        local terms; else ``"importance"`` while the median effective sample size of the
+        batch is 10 or more (with up to eight times `n_proposals`, or with sleep latents
+        as candidates); else ``"likelihood"``.
+    n_sleep : int, default=1000
+        Draws from the model in every iteration.
+    n_proposals : int, default=50
+        Importance-weighted draws for each row of data.
+    batch_size : int, default=100
+        Rows of data in every iteration.
+    max_iter : int, default=1000
+        Number of iterations. The learning rate decays over the second half, and
+        `params_` is the average over the last quarter.
+    learning_rate : float, default=0.01
+        Of Adam.
+    tol : float, default=None
+        Stop early when the drift of the gradient (see `converged_`) is below this.
+    scoring : {"auto", "exact", "importance", "energy"}, default="auto"
+        What `score_samples` returns. ``"auto"`` takes the first that the model's
+        structure allows: ``"exact"`` with ``exact_log_likelihood``, ``"importance"``
+        with proposals or a ``log_prior``, else ``"energy"``.
+    warm_start : bool, default=False
+        Whether a second `fit` goes on from parameters and optimiser of the first.
+    n_jobs : int, default=None
+        Processes that share chunks of more than 20 000 sleep draws; results are the
+        same for any number.
+    random_state : int, RandomState instance or None, default=None
+        An int makes fits repeatable to the last bit.
+    verbose : int, default=0
+        1 prints twenty lines of progress, 2 one for every iteration.
+
+    Attributes
+    ----------
+    params_ : dict of ndarray of float64
+        Fitted parameters.
+    model_ : LatentVariableModel
+        The model fitted.
+    regressor_ : AmortisedGradientRegressor
+        The regression of the latents' moments at `params_`, on a fresh and larger sleep
+        set with standardised columns.
+    history_ : dict of ndarray of shape (n_iter_,)
+        ``objective``, ``gradient_norm``, ``effective_sample_size`` (NaN without
+        weights), ``gamma``, ``alpha``, ``n_redrawn`` (non-finite draws replaced),
+        ``n_skipped`` (1 where a step was skipped for want of a finite gradient).
+    n_iter_ : int
+        Iterations of the last call.
+    converged_ : bool
+        Whether the mean gradient over the last quarter of iterations is within five
+        standard errors of zero. A `ConvergenceWarning` is given above ten.
+    gradient_ : str
+        The estimator last in use.
+    gradient_reason_ : str
+        Why.
+    n_features_in_ : int
+        Number of columns seen by `fit`.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Defined only when the columns of X have names that are all strings.
+
+    See Also
+    --------
+    LatentVariableModel : A model with more structure than two functions.
+    check_model : Tests a model before it is fitted.
+    AmortisedGradientRegressor : The regression.
+
+    References
+    ----------
+    Wenliang, Moskovitz, Kanagawa and Sahani, *Amortised learning by wake-sleep*, ICML
+    2020 (arXiv 2002.09737).
+
+    Examples
+    --------
+    Counts of two kinds, in proportions and rates to be found:
+
+    >>> import autograd.numpy as np
+    >>> from autograd.scipy.special import gammaln
+    >>> from amortsk import WakeSleepFitter
+    >>> def sampler(params, n_samples, rng):
+    ...     z = rng.integers(2, size=n_samples)
+    ...     return z, rng.poisson(np.exp(params["log_rate"][z]))[:, None]
+    >>> def log_joint(params, z, x):
+    ...     log_rate = params["log_rate"][z]
+    ...     x = x[:, 0]
+    ...     return np.log(0.5) + x * log_rate - np.exp(log_rate) - gammaln(x + 1)
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.poisson(np.where(rng.random(500) < 0.5, 2, 9))[:, None]
+    >>> fitter = WakeSleepFitter(
+    ...     log_joint, sampler, {"log_rate": np.array([0.0, 3.0])},
+    ...     max_iter=200, learning_rate=0.05, random_state=0).fit(X)
+    >>> fitter.gradient_
+    'importance'
+    >>> bool(abs(np.exp(fitter.params_["log_rate"]) - [2, 9]).max() < 0.5)
+    True
+    """
+
+    def __init__(
+        self,
+        log_joint=None,
+        sampler=None,
+        init_params=None,
+        *,
+        model=None,
+        log_prior=None,
+        latent_support=None,
+        term_columns=None,
+        regressor=None,
+        gradient="auto",
+        n_sleep=1000,
+        n_proposals=50,
+        batch_size=100,
+        max_iter=1000,
+        learning_rate=0.01,
+        tol=None,
+        scoring="auto",
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.log_joint = log_joint
+        self.sampler = sampler
+        self.init_params = init_params
+        self.model = model
+        self.log_prior = log_prior
+        self.latent_support = latent_support
+        self.term_columns = term_columns
+        self.regressor = regressor
+        self.gradient = gradient
+        self.n_sleep = n_sleep
+        self.n_proposals = n_proposals
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.tol = tol
+        self.scoring = scoring
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @with_callbacks
+    def fit(self, X, y=None):
+        """Fit the model's parameters to data by maximum likelihood.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data; float64 inside.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        X = self._validate(X, reset=True)
+        run = self._begin(X, resume=self.warm_start)
+        run.begin_history(window=self.max_iter // 4)
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        context.call_on_fit_task_begin(estimator=self, X=X)
+        for iteration in range(self.max_iter):
+            task = context.subcontext(task_name=f"iteration {iteration}")
+            task.call_on_fit_task_begin(estimator=self, X=X)
+            run.iterate(X, decay(iteration, self.max_iter))
+            self._report(run)
+            state = {"params_": run.params, "model_": run.model}
+            stop = task.call_on_fit_task_end(
+                estimator=self, X=X, reconstruction_attributes=state
+            )
+            if stop or (self.tol is not None and run.window.drift() < self.tol):
+                break
+        context.call_on_fit_task_end(estimator=self, X=X)
+        run.params = run.window.mean_params()
+        self._finish(run, X)
+        self._check_convergence()
+        return self
+
+    def partial_fit(self, X, y=None):
+        """Take one pass over X, a step for each batch, at a constant learning rate.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            More data.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator; `params_` is the last iterate.
+        """
+        fresh = not hasattr(self, "params_")
+        X = self._validate(X, reset=fresh)
+        run = self._begin(X, resume=True)
+        n_steps = len(X) // min(self.batch_size, len(X))
+        run.begin_history(window=n_steps)
+        for _ in range(n_steps):
+            run.iterate(X, 1.0)
+            self._report(run)
+        self._finish(run, X)
+        return self
+
+    def _begin(self, X, resume):
+        """A run to go on with: a new one, or a copy of the last."""
+        self._check_parameters()
+        if resume and hasattr(self, "_run"):
+            run = copy.deepcopy(self._run)
+            run.optimizer.learning_rate = self.learning_rate
+            return run
+        model = self._make_model()
+        regressor = self._make_regressor(X, model)
+        entropy = check_random_state(self.random_state).randint(2**31 - 1, size=4)
+        entropy = [int(word) for word in entropy]
+        seed = np.random.SeedSequence
+        rng = np.random.default_rng(seed(entropy, spawn_key=(INIT,)))
+        params = model.init_params(X.copy(), rng)
+        params = validate_params(params, name_of(model, "init_params"))
+        draws = dry_run(model, params, X.shape[1], seed(entropy, spawn_key=(DRY_RUN,)))
+        supports = latent_supports(model.latent_support, draws.z)
+        scoring_rule(self.scoring, model, supports)
+        return Training(model, params, supports, self, regressor, entropy, X.shape[1])
+
+    def _make_model(self):
+        """The model: a copy of the one given, or the functions as one."""
+        functions = (self.log_joint, self.sampler, self.init_params)
+        if self.model is None:
+            if any(part is None for part in functions):
+                raise ValueError(
+                    "WakeSleepFitter needs log_joint, sampler and init_params, or a "
+                    "model= such as amortsk.models.FactorAnalysisModel(2)"
+                )
+            return FunctionModel(
+                *functions,
+                log_prior=self.log_prior,
+                latent_support=self.latent_support,
+                term_columns=self.term_columns,
+            )
+        if any(part is not None for part in (*functions, self.log_prior)):
+            raise ValueError(
+                "give either model= or the functions log_joint, sampler, init_params "
+                "and log_prior, not both"
+            )
+        model = clone(self.model, safe=False)
+        for name in ("latent_support", "term_columns"):
+            if getattr(self, name) is not None:
+                setattr(model, name, getattr(self, name))
+        return model
+
+    def _make_regressor(self, X, model):
+        if self.regressor is not None:
+            regressor = clone(self.regressor)
+        else:
+            width, n_rows = X.shape[1], self.n_sleep
+            if model.term_columns is not None:
+                width = 2 * max(len(columns) for columns in model.term_columns)
+                n_rows = n_rows * len(model.term_columns)
+            # A linear trend extrapolates, if there are rows enough to estimate it.
+            trend = "linear" if width + 1 <= n_rows / 4 else "constant"
+            regressor = AmortisedGradientRegressor(trend=trend)
+        check_parameters(regressor)
+        return regressor
+
+    def _check_parameters(self):
+        for name, least in (
+            ("n_sleep", 2),
+            ("n_proposals", 2),
+            ("batch_size", 1),
+            ("max_iter", 1),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        for name in ("learning_rate", "tol"):
+            value = getattr(self, name)
+            if name == "tol" and value is None:
+                continue
+            if not isinstance(value, Real) or not 0 < value < np.inf:
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
+        for name in ("log_joint", "sampler", "log_prior"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ValueError(f"{name} must be a function, got {value!r}")
+
+    def _report(self, run):
+        """A line of progress, twenty times or, with verbose=2, every iteration."""
+        n = len(run.history["objective"])
+        every = 1 if self.verbose > 1 else max(1, self.max_iter // 20)
+        if not self.verbose or n % every:
+            return
+        objective = np.mean(run.history["objective"][-every:])
+        size = run.history["effective_sample_size"][-1]
+        print(
+            f"iteration {n:6d}  objective {objective:12.4f}  gradient norm "
+            f"{run.history['gradient_norm'][-1]:10.3g}  effective sample size "
+            f"{size:6.1f}  {run.estimator.name}"
+        )
+
+    def _finish(self, run, X):
+        """Refit the regression at the final parameters; set what is fitted."""
+        rng = run.rng(FINAL, run.n_iter)
+        regressor = clone(run.regression.regressor)
+        if regressor.random_state is None:
+            regressor.set_params(random_state=int(rng.integers(2**31 - 1)))
+        n_final = self.n_sleep
+        if regressor.features is not None:
+            most = MAX_FINAL_ROWS // run.regression.n_terms
+            n_final = max(n_final, min(FINAL_FACTOR * n_final, most))
+        draws = run.sleep(n_final, key=(FINAL, run.n_iter, 1)).first
+        posterior = Posterior(
+            run.model,
+            run.params,
+            run.supports,
+            posterior_block(run.regression, draws.z),
+            regressor,
+            draws,
+            CANDIDATE_FACTOR * self.n_proposals,
+            rng,
+        )
+        size = posterior.effective_sample_size(X[rng.permutation(len(X))[:100]])
+        posterior.by_importance = size >= MIN_EFFECTIVE_SAMPLE_SIZE
+        self._run, self._posterior = run, posterior
+        self.params_, self.model_, self.regressor_ = run.params, run.model, regressor
+        self.history_ = {name: np.array(v) for name, v in run.history.items()}
+        self.n_iter_ = len(self.history_["objective"])
+        self.converged_ = bool(run.window.drift() < CONVERGED)
+        self.gradient_ = run.estimator.name
+        self.gradient_reason_ = run.estimator.reason
+        self._scoring = scoring_rule(self.scoring, run.model, run.supports)
+        self._n_features_out = posterior.latents(draws.z)[0].size
+        self._n_sampled = 0
+
+    def _check_convergence(self):
+        """Warn where the fit clearly has not converged."""
+        run = self._run
+        if run.window.drift() > DRIFTING:
+            warnings.warn(
+                f"the gradient still pointed one way at the end ({run.window.drift():.1f} "
+                "standard errors from zero): more iterations (max_iter, or warm_start "
+                "to go on) or a larger learning_rate may fit better",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def score_samples(self, X):
+        """Log-likelihood of every row, or its best-known stand-in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Higher is better. ``"exact"``: log p(x). ``"importance"``: an estimate of
+            log p(x) that is below it in expectation, by about half of 1/ESS - 1/K.
+            ``"energy"``: the negative energy score, which is not a log-density. The
+            same for a row whatever the others are; base noise is shared by all rows, so
+            errors are correlated across rows.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        if self._scoring == "exact":
+            scores = call(self.model_, "exact_log_likelihood", self.params_, X)
+            return np.asarray(scores)
+        if self._scoring == "energy":
+            return energy_score(X, self._posterior.draws.x)
+        return self._posterior.log_likelihood(X)
+
+    def score(self, X, y=None):
+        """Mean over rows of `score_samples`, in nats per row for log-likelihoods.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            Higher is better.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(self, n_samples=1, random_state=None, *, return_latent=False):
+        """Draw from the fitted model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of draws.
+        random_state : int, RandomState instance or None, default=None
+            None goes on with the fit's own stream: two calls differ, and a refit
+            repeats both.
+        return_latent : bool, default=False
+            Also return the latents.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Draws.
+        z : latents
+            Only with `return_latent`: array, or tuple or dict of arrays.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}")
+        if random_state is None:
+            seed = self._run.seed(SAMPLE, self._n_sampled)
+            self._n_sampled += 1
+        else:
+            seed = check_random_state(random_state).randint(2**31 - 1)
+            seed = np.random.SeedSequence(int(seed))
+        draws = draw(self.model_, self.params_, n_samples, seed)
+        return (draws.x, draws.z) if return_latent else draws.x
+
+    def posterior_expectation(self, X, func):
+        """Posterior expectation E[func(z) | x] of every row.
+
+        By importance weights where their effective sample size allows (as it was on the
+        data at the end of the fit), else by the regression itself; with local terms
+        always by the regression, window by window.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data.
+        func : callable
+            Maps latents of n rows to an array of shape (n, ...); with local terms to
+            (n, n_terms, ...).
+
+        Returns
+        -------
+        expectation : ndarray of shape (n_samples, ...)
+            Expectations.
+        """
+        check_is_fitted(self)
+        return self._posterior.expectation(self._validate(X), func)
+
+    def transform(self, X):
+        """Posterior means of all latents, side by side.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_latents)
+            Means; for integer latents probabilities of each value.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        Z = self._posterior.expectation(X, self._posterior.latents)
+        return Z.reshape(len(X), -1)
+
+    def score_gradient(self, X):
+        """Gradient of log p(x) with respect to the parameters, row by row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        gradient : dict of ndarray
+            Like `params_` less the model's fixed ones, arrays of shape
+            (n_samples, *shape).
+        """
+        check_is_fitted(self)
+        return self._posterior.score_gradient(self._validate(X), self.gradient_)
+
+    def _validate(self, X, reset=False):
+        return validate_data(self, X, dtype=np.float64, reset=reset)

@@ -1,0 +1,453 @@
+r"""Estimators of the mean score, each a way to weight pairs of latents and data.
+
+Every one of them is :math:`\nabla_\theta \sum_{m,n} w_{mn} \log p_\theta(z_n, x_{mn})`
+with weights that do not depend on the traced parameters: linear algebra is plain NumPy,
+and autograd runs once over a weighted sum.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from amortsk.autodiff import add, pullback
+from amortsk.latents import map_parts, parts, take
+from amortsk.model import call, has_natural_params, provides
+from amortsk.pairs import (
+    directional_score,
+    flatten,
+    join,
+    log_joint,
+    log_joint_terms,
+    natural_log_likelihood,
+    steps,
+    weigh,
+    weighted_pairs,
+)
+from amortsk.proposals import Proposal, normalise
+from amortsk.regression import mean_weights
+
+# Directions whose scores choose bandwidth and ridge.
+N_DIRECTIONS = 8
+# Share of candidates drawn from the prior where its density is known.
+PRIOR_WEIGHT = 0.1
+# Iterations a proposal serves: a stale one is as valid as a fresh one.
+PROPOSAL_LIFE = 5
+MIN_EFFECTIVE_SAMPLE_SIZE = 10
+
+
+class Estimate(NamedTuple):
+    """What one wake phase returns.
+
+    Attributes
+    ----------
+    objective : float
+        The regression's mean log-joint, or the importance-weighted bound on log p(x).
+    gradient : dict of ndarray
+        Estimated mean score.
+    effective_sample_size : float
+        Median over rows, NaN for regressions.
+    """
+
+    objective: float
+    gradient: dict
+    effective_sample_size: float = np.nan
+
+
+class Estimator:
+    """One way to estimate the mean score of a wake batch from a sleep set.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+    regression : Regression
+        Fitted anew on every sleep set, with the bandwidth it last chose.
+    n_proposals : int
+        Importance-weighted draws for each row.
+    """
+
+    reason = "it was asked for"
+
+    def __init__(self, model, regression, n_proposals):
+        self.model, self.regression = model, regression
+        self.n_proposals = n_proposals
+        self.fixed = model.fixed_params
+
+    def select(self, params, sleep, wake, rng):
+        """Choose bandwidth and ridge by leave-one-out on this estimator's targets."""
+        targets = self.targets(params, sleep.first, wake, rng)
+        if targets.ndim == 2:
+            targets = targets[:, np.newaxis]
+        self.regression.select(sleep.first, targets, rng)
+
+    def targets(self, params, draws, wake, rng):
+        """What is regressed: projections of the score on random directions."""
+        whole = self.regression.blocks[0].columns is None
+        function = log_joint if whole else log_joint_terms
+        names = [name for name in params if name not in self.fixed]
+        return np.stack(
+            [
+                directional_score(
+                    lambda p: function(self.model, p, draws.z, draws.x),
+                    params,
+                    names[k % len(names)],
+                    rng,
+                )
+                for k in range(max(N_DIRECTIONS, len(names)))
+            ],
+            axis=-1,
+        )
+
+
+class Joint(Estimator):
+    r"""Regress the log-joint: :math:`\nabla \sum_n a_n \log p_\theta(z_n, x_n)`.
+
+    Weights belong to terms of draws where the log-joint is a sum of local terms.
+    """
+
+    name = "joint"
+
+    def estimate(self, params, sleep, wake, rng):
+        """Estimate the mean score at the rows of `wake`."""
+        fitted = self.regression.fit(sleep, rng)
+        queries = [f.mean_query(wake) for f in fitted]
+
+        def of_chunk(draws):
+            return self.of_chunk(params, draws, mean_weights(fitted, queries, draws))
+
+        return _total(sleep.map(of_chunk))
+
+    def of_chunk(self, params, draws, weights):
+        """Objective and gradient contributed by one chunk of draws."""
+        value, gradient = pullback(
+            lambda p: log_joint_terms(self.model, p, draws.z, draws.x),
+            params,
+            self.fixed,
+        )
+        weights = _spread(weights, value)
+        return np.sum(weights * value), gradient(weights)
+
+
+class Direct(Joint):
+    """Regress the gradient itself, parameter by parameter.
+
+    Equal to `Joint` and far dearer: the N x P Jacobian is formed, a chunk at a time.
+    """
+
+    name = "direct"
+
+    def of_chunk(self, params, draws, weights):
+        """Objective and gradient contributed by one chunk of draws."""
+        rows = []
+        objective = 0.0
+        for n in range(len(draws.x)):
+            row = slice(n, n + 1)
+            value, gradient = pullback(
+                lambda p, row=row: log_joint_terms(
+                    self.model, p, take(draws.z, row), draws.x[row]
+                ),
+                params,
+                self.fixed,
+            )
+            spread = _spread(weights[row], value)
+            objective += np.sum(spread * value)
+            units = np.eye(value.size) if value.ndim == 2 else np.ones((1, 1))
+            rows.append([gradient(unit) for unit in units])
+        names = rows[0][0]
+        jacobian = {
+            name: np.array([[g[name] for g in terms] for terms in rows])
+            for name in names
+        }
+        spread = weights.reshape(len(rows), -1)
+        return objective, {
+            name: np.tensordot(spread, J, axes=2) for name, J in jacobian.items()
+        }
+
+
+class Likelihood(Estimator):
+    r"""Regress the log-joint with the data in it: the method's route in many columns.
+
+    :math:`\nabla \frac1M \sum_{mn} A_{mn} \log p_\theta(z_n, x^*_m)`; for an exponential
+    family :math:`\nabla \sum_n C_n \cdot \eta(z_n) - a_n \Psi(z_n) + a_n \log p(z_n)`
+    with :math:`C = A^\top S(X^*) / M`. Local terms are summed: rows are whole.
+    """
+
+    name = "likelihood"
+
+    def targets(self, params, draws, wake, rng):
+        """Projections of the score, every draw of z paired with a few rows of data."""
+        rows = wake[rng.integers(len(wake), size=N_DIRECTIONS)]
+        names = [name for name in params if name not in self.fixed]
+        return np.stack(
+            [
+                directional_score(
+                    lambda p, x=np.broadcast_to(row, draws.x.shape): log_joint(
+                        self.model, p, draws.z, x
+                    ),
+                    params,
+                    names[rng.integers(len(names))],
+                    rng,
+                )
+                for row in rows
+            ],
+            axis=-1,
+        )
+
+    def estimate(self, params, sleep, wake, rng):
+        """Estimate the mean score at the rows of `wake`."""
+        (fitted,) = self.regression.fit(sleep, rng)
+        queries = fitted.queries(wake)
+
+        def of_chunk(draws):
+            weights = fitted.weights(draws, queries) / len(wake)
+            return weighted_pairs(
+                self.model, params, draws.z, wake, weights, self.fixed
+            )
+
+        return _total(sleep.map(of_chunk))
+
+
+class Importance(Estimator):
+    r"""Weight draws from moment-matched proposals by :math:`p_\theta(z,x)/q(z|x)`.
+
+    The gradient of an importance-weighted bound on the log-likelihood. One regression
+    serves several iterations: a stale proposal is still a valid one.
+    """
+
+    name = "importance"
+    candidates_are = "proposals"
+    budget_factors = (1, 2, 4, 8)
+
+    def __init__(self, model, regression, n_proposals, supports):
+        super().__init__(model, regression, n_proposals)
+        self.supports = supports
+        self.with_prior = provides(model, "log_prior")
+        self.age = 0
+
+    def targets(self, params, draws, wake, rng):
+        """The moments of the latents."""
+        self.age = 0
+        return Proposal(self.supports, draws.z, self.with_prior).targets(draws.z)
+
+    def refit(self, params, sleep, rng):
+        """Regress the moments on a sleep set."""
+        (self.fitted,) = self.regression.fit(sleep, rng)
+        self.proposal = Proposal(self.supports, sleep.first.z, self.with_prior)
+        fitted, proposal = self.fitted, self.proposal
+
+        def cross(draws):
+            return fitted.design.cross(fitted.columns(draws), proposal.targets(draws.z))
+
+        coef = self.coef = fitted.smoother.coef(sum(sleep.map(cross)))
+
+        def scatter(draws):
+            residual = proposal.targets(draws.z) - fitted.columns(draws) @ coef
+            return residual.T @ residual
+
+        proposal.fit_residuals(
+            sum(sleep.map(scatter)),
+            sleep.n_samples,
+            fitted.smoother.degrees_of_freedom(rng),
+        )
+        self.sleep_params, self.sleep_z = params, sleep.first.z
+
+    def estimate(self, params, sleep, wake, rng):
+        """Estimate the mean score at the rows of `wake`."""
+        if self.age % PROPOSAL_LIFE == 0:
+            self.refit(params, sleep, rng)
+        self.age += 1
+        moments = self.fitted.columns_at(wake) @ self.coef
+        results = []
+        for rows in steps(len(wake), self.n_proposals, wake.shape[1]):
+            z, log_q = self.candidates(moments[rows], rng)
+            results.append(
+                weigh(self.model, params, z, wake[rows], log_q, self.fixed, len(wake))
+            )
+        return _weighed(results)
+
+    def candidates(self, moments, rng):
+        """Draws for every row, and their density under all that they are drawn from."""
+        n_rows = len(moments)
+        n_prior = self.with_prior * int(np.ceil(PRIOR_WEIGHT * self.n_proposals))
+        noise = self.proposal.noise(rng, n_rows, self.n_proposals - n_prior)
+        z = self.proposal.draw(moments, noise)
+        log_q = self.proposal.log_density
+        if not n_prior:
+            return z, log_q(moments, z)
+        index = rng.integers(len(parts(self.sleep_z)[0]), size=(n_rows, n_prior))
+        z = join(z, take(self.sleep_z, index))
+        share = n_prior / self.n_proposals
+        return z, mixture_log_density(
+            log_q(moments, z), self.model, self.sleep_params, z, share
+        )
+
+
+class SleepImportance(Estimator):
+    """Weight the sleep latents themselves by the likelihood: no proposal, no regression.
+
+    Consistent for any latent; good where data say little about a latent, or where no
+    family of proposals resembles the posterior.
+    """
+
+    name = "importance"
+    candidates_are = "sleep latents"
+    budget_factors = (1,)
+
+    def select(self, params, sleep, wake, rng):
+        """Nothing is regressed."""
+
+    def estimate(self, params, sleep, wake, rng):
+        """Estimate the mean score at the rows of `wake`."""
+        z = sleep.first.z
+        log_prior = call(self.model, "log_prior", sleep.params, z)
+        n = len(log_prior)
+        if has_natural_params(self.model):
+            # The base measure is constant over candidates: weights do without it.
+            log_w = natural_log_likelihood(self.model, params, z, wake)
+            weights, bound, sizes = normalise(log_w)
+            _, gradient = weighted_pairs(
+                self.model, params, z, wake, weights.T / len(wake), self.fixed
+            )
+            return Estimate(float(np.mean(bound)), gradient, float(np.median(sizes)))
+        candidates = map_parts(lambda part: part[np.newaxis], z)
+        results = []
+        for rows in steps(len(wake), n, wake.shape[1]):
+            x = wake[rows]
+            tiled = map_parts(
+                lambda part, k=len(x): np.repeat(part, k, axis=0), candidates
+            )
+            log_q = np.tile(log_prior, (len(x), 1))
+            results.append(
+                weigh(self.model, params, tiled, x, log_q, self.fixed, len(wake))
+            )
+        return _weighed(results)
+
+
+class Auto:
+    """Pick an estimator whenever bandwidths are chosen.
+
+    Local terms: `Joint`. Otherwise importance weights, from proposals or else from
+    sleep latents, if the median effective sample size of the wake batch is 10 or more
+    with up to eight times the draws asked for. Otherwise `Likelihood`.
+    """
+
+    def __init__(self, joint, likelihood, importance, has_terms):
+        self.joint, self.likelihood = joint, likelihood
+        self.importance, self.has_terms = importance, has_terms
+
+    def select(self, params, sleep, wake, rng):
+        """Choose the estimator, then its bandwidth and ridge."""
+        if self.has_terms:
+            self.current = self.joint
+            self.reason = "the log-joint is a sum of local terms"
+        else:
+            for estimator in self.importance:
+                estimator.select(params, sleep, wake, rng)
+                size = self._grow(estimator, params, sleep, wake, rng)
+                if size >= MIN_EFFECTIVE_SAMPLE_SIZE:
+                    self.current = estimator
+                    self.reason = (
+                        f"the effective sample size of {estimator.candidates_are} is "
+                        f"{size:.0f}"
+                    )
+                    return
+            self.current = self.likelihood
+            self.reason = (
+                "importance weights have an effective sample size below "
+                f"{MIN_EFFECTIVE_SAMPLE_SIZE}"
+            )
+        self.current.select(params, sleep, wake, rng)
+
+    def _grow(self, estimator, params, sleep, wake, rng):
+        """Effective sample size, with more proposals while it is too small."""
+        start = self.joint.n_proposals
+        for factor in estimator.budget_factors:
+            estimator.n_proposals = max(estimator.n_proposals, factor * start)
+            try:
+                size = estimator.estimate(params, sleep, wake, rng)[2]
+            except FloatingPointError:
+                size = 0.0
+            if size >= MIN_EFFECTIVE_SAMPLE_SIZE:
+                return size
+        estimator.n_proposals = start
+        return size
+
+    def estimate(self, params, sleep, wake, rng):
+        """Estimate the mean score with the estimator picked last."""
+        return self.current.estimate(params, sleep, wake, rng)
+
+    @property
+    def name(self):
+        """Name of the estimator picked last."""
+        return self.current.name
+
+
+def make_estimator(gradient, model, regression, whole, n_proposals, supports):
+    """The estimator that `gradient=` names.
+
+    Local terms are for `Joint` and `Direct`, by `regression`; the others regress on
+    `whole` rows.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the model lacks what the estimator needs.
+    """
+    local, arguments = (model, regression, n_proposals), (model, whole, n_proposals)
+    importance = []
+    if "any" not in supports:
+        importance.append(Importance(*arguments, supports))
+    if provides(model, "log_prior"):
+        importance.append(SleepImportance(*arguments))
+    if gradient == "auto":
+        has_terms = regression.blocks[0].columns is not None
+        return Auto(Joint(*local), Likelihood(*arguments), importance, has_terms)
+    if gradient == "importance":
+        if not importance:
+            raise ValueError(
+                "gradient='importance' needs log_prior where latent_support is 'any'"
+            )
+        return importance[0]
+    if gradient == "likelihood":
+        return Likelihood(*arguments)
+    for estimator in (Direct, Joint):
+        if estimator.name == gradient:
+            return estimator(*local)
+    raise ValueError(
+        "gradient must be 'auto', 'direct', 'joint', 'likelihood' or 'importance', "
+        f"got {gradient!r}"
+    )
+
+
+def mixture_log_density(log_q, model, params, z, share):
+    """Log-density of candidates drawn from a proposal and, in part, from the prior.
+
+    Every candidate's density is that of the whole mixture (the balance heuristic).
+    """
+    log_prior = call(model, "log_prior", params, flatten(z)).reshape(log_q.shape)
+    return np.logaddexp(np.log1p(-share) + log_q, np.log(share) + log_prior)
+
+
+def _total(results):
+    objectives, gradients = zip(*results, strict=True)
+    return Estimate(float(sum(objectives)), add(gradients))
+
+
+def _weighed(results):
+    bounds, gradients, sizes = zip(*results, strict=True)
+    return Estimate(
+        float(np.mean(np.concatenate(bounds))),
+        add(gradients),
+        float(np.median(np.concatenate(sizes))),
+    )
+
+
+def _spread(weights, value):
+    """Weights shaped like a log-joint of local terms, where they are one a draw."""
+    if np.shape(weights) == np.shape(value):
+        return weights
+    if np.ndim(value) != 2 or np.ndim(weights) != 1:
+        raise ValueError(
+            f"log_joint must return one column for each row of term_columns, shape "
+            f"{np.shape(weights)}, got {np.shape(value)}"
+        )
+    return np.repeat(weights[:, np.newaxis], np.shape(value)[1], axis=1)

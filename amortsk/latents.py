@@ -1,0 +1,62 @@
+"""Latents: an array, or a tuple or dict of arrays that share their leading axis."""
+
+import numpy as np
+
+
+def parts(z):
+    """The arrays that make up z, in order."""
+    if isinstance(z, dict):
+        return list(z.values())
+    return list(z) if isinstance(z, (tuple, list)) else [z]
+
+
+def rebuild(like, arrays):
+    """Arrange `arrays` as the latents `like` are arranged."""
+    if isinstance(like, dict):
+        return dict(zip(like, arrays, strict=True))
+    return tuple(arrays) if isinstance(like, (tuple, list)) else arrays[0]
+
+
+def map_parts(function, z):
+    """Apply `function` to every array of z."""
+    return rebuild(z, [function(part) for part in parts(z)])
+
+
+def take(z, index):
+    """Rows of z."""
+    return map_parts(lambda part: part[index], z)
+
+
+def concatenate(draws):
+    """Join a list of latents along their leading axis."""
+    columns = zip(*(parts(z) for z in draws), strict=True)
+    return rebuild(draws[0], [np.concatenate(column) for column in columns])
+
+
+def as_columns(part):
+    """A part with all but its leading axis flattened, shape (n, k)."""
+    return part.reshape(len(part), -1)
+
+
+def check_latents(z, n_samples, source):
+    """Arrays with `n_samples` rows, as the sampler must return them.
+
+    Raises
+    ------
+    ValueError
+        Naming the function and what came back.
+    """
+    z = map_parts(np.asarray, z)
+    if not parts(z):
+        raise ValueError(f"{source} returned no latents: {z!r}")
+    for part in parts(z):
+        if part.dtype.kind not in "fiub":
+            raise ValueError(
+                f"{source} must return real or integer latents, got {part.dtype}"
+            )
+        if part.ndim == 0 or len(part) != n_samples:
+            raise ValueError(
+                f"{source} must return latents with {n_samples} rows, got an array of "
+                f"shape {part.shape}"
+            )
+    return map_parts(lambda p: p.astype(int) if p.dtype.kind == "b" else p, z)

@@ -1,0 +1,185 @@
+"""Log-joints of pairs of latents and data, and gradients of weighted sums of them."""
+
+import autograd.numpy as anp
+import numpy as np
+
+from amortsk.autodiff import add, pullback
+from amortsk.latents import map_parts, parts, rebuild, take
+from amortsk.model import call, has_natural_params, name_of
+from amortsk.proposals import normalise
+
+# Numbers in one array of pairs.
+PAIR_NUMBERS = 4_000_000
+
+
+def log_joint_terms(model, params, z, x):
+    """Log-joint of paired rows, (n,) or (n, n_terms), its shape checked.
+
+    Raises
+    ------
+    ValueError
+        If the function raises or returns another shape.
+    """
+    value = call(model, "log_joint", params, z, x)
+    shape = np.shape(value)
+    if len(shape) not in (1, 2) or shape[0] != len(x):
+        raise ValueError(
+            f"{name_of(model, 'log_joint')} must return shape ({len(x)},) or "
+            f"({len(x)}, n_terms), got {shape}"
+        )
+    return value
+
+
+def log_joint(model, params, z, x):
+    """Log-joint of paired rows, of shape (n,): the sum over local terms."""
+    value = log_joint_terms(model, params, z, x)
+    return value if np.ndim(value) == 1 else anp.sum(value, axis=1)
+
+
+def steps(n_rows, n_candidates, n_features):
+    """Slices of rows whose pairs with all candidates fit in memory."""
+    step = max(1, PAIR_NUMBERS // (n_candidates * n_features))
+    return [slice(i, i + step) for i in range(0, n_rows, step)]
+
+
+def flatten(z):
+    """Latents with arrays (m, K, ...) as m K rows."""
+    return map_parts(lambda part: part.reshape(-1, *part.shape[2:]), z)
+
+
+def join(z, w):
+    """Latents with arrays (m, K, ...) and (m, L, ...) as (m, K + L, ...)."""
+    arrays = zip(parts(z), parts(w), strict=True)
+    return rebuild(z, [np.concatenate(pair, axis=1) for pair in arrays])
+
+
+def weigh(model, params, z, x, log_q, fixed, scale):
+    """Self-normalised importance weights of candidates, and their gradient.
+
+    Parameters
+    ----------
+    z : latents with arrays of shape (m, K, ...)
+        Candidates of each row.
+    x : ndarray of shape (m, n_features)
+    log_q : ndarray of shape (m, K)
+        Log-density that the candidates were drawn from.
+    fixed : collection of str
+    scale : float
+        The gradient is divided by this.
+
+    Returns
+    -------
+    bound : ndarray of shape (m,)
+        Log of the mean weight.
+    gradient : dict of ndarray
+    sizes : ndarray of shape (m,)
+        Effective sample sizes.
+
+    Raises
+    ------
+    FloatingPointError
+        If the weights of a row are not finite, or all zero.
+    """
+    n_candidates = log_q.shape[1]
+    z, x = flatten(z), np.repeat(x, n_candidates, axis=0)
+    value, gradient = pullback(lambda p: log_joint(model, p, z, x), params, fixed)
+    weights, bound, sizes = normalise(value.reshape(log_q.shape) - log_q)
+    flat = weights.ravel() / scale
+    if not np.isfinite(value).all():
+        # Outside the support the density is zero and its gradient undefined.
+        kept = np.flatnonzero(np.isfinite(value))
+        z, x, flat = take(z, kept), x[kept], flat[kept]
+        _, gradient = pullback(lambda p: log_joint(model, p, z, x), params, fixed)
+    return bound, gradient(flat), sizes
+
+
+def weighted_pairs(model, params, z, x, weights, fixed):
+    """Weighted sum of log p(z_n, x_m) over all pairs, and its gradient.
+
+    Parameters
+    ----------
+    z : latents of n rows
+    x : ndarray of shape (m, n_features)
+    weights : ndarray of shape (n, m)
+    fixed : collection of str
+
+    Returns
+    -------
+    objective : float
+    gradient : dict of ndarray
+    """
+    if has_natural_params(model):
+        return _weighted_natural(model, params, z, x, weights, fixed)
+    n = len(weights)
+    objective, gradients = 0.0, []
+    for rows in steps(len(x), n, x.shape[1]):
+        block = x[rows]
+        z_tiled = map_parts(lambda part, k=len(block): np.repeat(part, k, axis=0), z)
+        x_tiled = np.tile(block, (n, 1))
+        value, gradient = pullback(
+            lambda p, z=z_tiled, x=x_tiled: log_joint(model, p, z, x), params, fixed
+        )
+        flat = weights[:, rows].ravel()
+        objective += flat @ value
+        gradients.append(gradient(flat))
+    return objective, add(gradients)
+
+
+def _weighted_natural(model, params, z, x, weights, fixed):
+    """The same from natural parameters: (n + m) d work instead of n m d."""
+    statistics = [weights @ s for s in model.sufficient_statistics(x)]
+    totals = weights.sum(1)
+
+    def objective(p):
+        value = anp.dot(totals, call(model, "log_prior", p, z))
+        for C, eta in zip(statistics, call(model, "natural_params", p, z), strict=True):
+            value = value + anp.sum(_unbroadcast(C, np.shape(eta)) * eta)
+        psi = call(model, "log_normalizer", p, z)
+        if np.shape(psi) == (len(totals), x.shape[1]):
+            return value - anp.sum(anp.dot(totals, psi))
+        every = np.broadcast_to(totals[:, np.newaxis], (len(totals), x.shape[1]))
+        return value - anp.sum(_unbroadcast(every, np.shape(psi)) * psi)
+
+    value, gradient = pullback(objective, params, fixed)
+    return float(value), gradient(1.0)
+
+
+def _unbroadcast(weights, shape):
+    """Sum weights of shape (n, d) down to an array that broadcasts to it."""
+    if shape == weights.shape:
+        return weights
+    shape = (1,) * (2 - len(shape)) + shape
+    axes = tuple(i for i in range(2) if shape[i] == 1)
+    return weights.sum(axes, keepdims=True).reshape(shape)
+
+
+def natural_log_likelihood(model, params, z, x):
+    """log p(x_m | z_n) less the base measure, of shape (m, n)."""
+    d = x.shape[1]
+    value = -_rows(call(model, "log_normalizer", params, z), d).sum(1)
+    etas = call(model, "natural_params", params, z)
+    for S, eta in zip(model.sufficient_statistics(x), etas, strict=True):
+        value = value + S @ _rows(eta, d).T
+    return value
+
+
+def _rows(array, n_features):
+    """An array that broadcasts to (n, n_features), with its own or a single row."""
+    n_rows = len(array) if np.ndim(array) == 2 else 1
+    return np.broadcast_to(array, (n_rows, n_features))
+
+
+def directional_score(function, params, name, rng):
+    """Derivative of ``function(params)`` along a random direction of one entry.
+
+    By central differences: one number per row and no tape. Rows where it is not finite
+    are zero.
+    """
+    value = params[name]
+    direction = rng.standard_normal(value.shape) / np.sqrt(max(value.size, 1))
+    step = 1e-4 * (1 + np.sqrt(np.mean(value**2)))
+    ahead = function({**params, name: value + step * direction})
+    behind = function({**params, name: value - step * direction})
+    with np.errstate(invalid="ignore"):
+        score = (np.asarray(ahead) - np.asarray(behind)) / (2 * step)
+    return np.where(np.isfinite(score), score, 0.0)

@@ -1,0 +1,381 @@
+r"""Proposals: from regressed moments of the latents to draws and densities.
+
+The regression predicts conditional moments :math:`E[T(z)|x]`. The proposal is the
+member of a simple family with those moments, independent over kinds of latent: Gaussian
+for real numbers, categorical for integers, von Mises-Fisher for unit vectors.
+"""
+
+import numpy as np
+from scipy import linalg
+from scipy.special import expit, gammaln, ive, logit, logsumexp
+
+from amortsk.latents import as_columns, parts, rebuild
+
+INFLATION = 1.2
+TAIL_DF = 5
+# Share of heavy-tailed draws where the prior density is unknown.
+TAIL_WEIGHT = 0.1
+MIN_PROBABILITY = 0.005
+MAX_RESULTANT = 0.999
+ANGLES = np.linspace(0, np.pi, 513)
+
+
+def latent_supports(support, z):
+    """The support of every part of z, inferred from draws where it is not given.
+
+    Raises
+    ------
+    ValueError
+        If `support` does not fit z.
+    """
+    arrays = parts(z)
+    if support is None:
+        return [_infer(part) for part in arrays]
+    one = isinstance(support, str) or (
+        isinstance(support, tuple)
+        and support
+        and support[0] in ("categorical", "interval")
+    )
+    if isinstance(support, dict):
+        support = [support[name] for name in z]
+    supports = [support] * len(arrays) if one else list(support)
+    if len(supports) != len(arrays):
+        raise ValueError(
+            f"latent_support has {len(supports)} entries, the latents {len(arrays)} parts"
+        )
+    return [
+        _infer(part) if s is None else _check(s, part)
+        for s, part in zip(supports, arrays, strict=True)
+    ]
+
+
+def _infer(part):
+    columns = as_columns(part)
+    if part.dtype.kind in "iu":
+        return ("categorical", None)
+    if columns.shape[1] > 1 and np.allclose(np.sum(columns**2, 1), 1, atol=1e-8):
+        return "unit"
+    return "real"
+
+
+def _check(support, part):
+    name = support if isinstance(support, str) else support[0]
+    arguments = () if isinstance(support, str) else tuple(support[1:])
+    known = {
+        "real": 0,
+        "positive": 0,
+        "unit": 0,
+        "any": 0,
+        "interval": 2,
+        "categorical": 1,
+    }
+    if known.get(name) != len(arguments):
+        raise ValueError(
+            "latent_support must be 'real', 'positive', ('interval', a, b), "
+            f"('categorical', n), 'unit' or 'any', got {support!r}"
+        )
+    if name == "categorical" and part.dtype.kind not in "iu":
+        raise ValueError(
+            f"latent_support {support!r} needs integer latents, got {part.dtype}"
+        )
+    return support
+
+
+class Real:
+    """All unconstrained, positive and bounded parts, jointly Gaussian.
+
+    Positive and bounded numbers are proposed through log and logit.
+    """
+
+    def __init__(self, indices, supports, arrays, tail_weight):
+        self.indices = indices
+        self.supports = supports
+        self.shapes = [array.shape[1:] for array in arrays]
+        self.sizes = [int(np.prod(shape)) for shape in self.shapes]
+        self.n_targets = sum(self.sizes)
+        self.tail_weight = tail_weight
+
+    def targets(self, arrays):
+        return np.concatenate(
+            [
+                _to_line(as_columns(array), support)
+                for array, support in zip(arrays, self.supports, strict=True)
+            ],
+            axis=1,
+        )
+
+    def fit_residuals(self, scatter, n_samples, degrees_of_freedom):
+        k = self.n_targets
+        covariance = scatter / max(n_samples - degrees_of_freedom, 0.1 * n_samples)
+        variance = np.maximum(np.diag(covariance), 1e-12)
+        # Ledoit-Wolf in spirit: few draws for many latents, trust the diagonal more.
+        shrinkage = min(1.0, k / max(n_samples, 1))
+        covariance = (1 - shrinkage) * covariance + shrinkage * np.diag(variance)
+        jitter = 1e-9 * np.diag(variance)
+        self.root = linalg.cholesky(INFLATION * covariance + jitter, lower=True)
+        self.log_det = np.sum(np.log(np.diag(self.root)))
+
+    def noise(self, rng, shape):
+        normal = rng.standard_normal((*shape, self.n_targets))
+        n_tail = int(np.ceil(self.tail_weight * shape[-1])) if self.tail_weight else 0
+        if n_tail:
+            df = rng.chisquare(TAIL_DF, (*shape[:-1], n_tail, 1))
+            normal[..., -n_tail:, :] *= np.sqrt(TAIL_DF / df)
+        self.tail_share = n_tail / shape[-1]
+        return normal
+
+    def draw(self, moments, noise):
+        line = moments[:, np.newaxis] + noise @ self.root.T
+        arrays = np.split(line, np.cumsum(self.sizes)[:-1], axis=2)
+        return [
+            _from_line(array, support).reshape(*array.shape[:2], *shape)
+            for array, support, shape in zip(
+                arrays, self.supports, self.shapes, strict=True
+            )
+        ]
+
+    def log_density(self, moments, arrays):
+        flat = [array.reshape(*array.shape[:2], -1) for array in arrays]
+        line, log_jacobian = [], 0.0
+        for array, support in zip(flat, self.supports, strict=True):
+            line.append(_to_line(array, support))
+            log_jacobian = log_jacobian + _log_jacobian(array, support)
+        residual = np.concatenate(line, axis=2) - moments[:, np.newaxis]
+        whitened = linalg.solve_triangular(
+            self.root, residual.reshape(-1, self.n_targets).T, lower=True
+        )
+        squares = np.sum(whitened**2, 0).reshape(residual.shape[:2])
+        k = self.n_targets
+        log_q = -0.5 * squares - 0.5 * k * np.log(2 * np.pi)
+        if self.tail_share:
+            log_t = (
+                gammaln((TAIL_DF + k) / 2)
+                - gammaln(TAIL_DF / 2)
+                - 0.5 * k * np.log(TAIL_DF * np.pi)
+                - 0.5 * (TAIL_DF + k) * np.log1p(squares / TAIL_DF)
+            )
+            log_q = np.logaddexp(
+                np.log1p(-self.tail_share) + log_q, np.log(self.tail_share) + log_t
+            )
+        return log_q - self.log_det + log_jacobian
+
+
+class Categorical:
+    """One integer part: independent categoricals, one for each of its columns.
+
+    Draws outside the support of a log-joint written for integers can be finite
+    nonsense, so categories are those declared, or those seen in the sleep draws.
+    """
+
+    def __init__(self, index, support, array):
+        self.indices = [index]
+        self.shape = array.shape[1:]
+        self.n_columns = int(np.prod(self.shape))
+        self.low, self.n_categories = category_range(support, array)
+        self.n_targets = self.n_columns * self.n_categories
+
+    def targets(self, arrays):
+        one_hot = as_columns(arrays[0])[..., np.newaxis] == self._categories()
+        return one_hot.reshape(len(one_hot), -1).astype(np.float64)
+
+    def _categories(self):
+        return self.low + np.arange(self.n_categories)
+
+    def probabilities(self, moments):
+        p = moments.reshape(len(moments), self.n_columns, self.n_categories)
+        p = np.clip(p, min(MIN_PROBABILITY, 0.5 / self.n_categories), 1)
+        return p / p.sum(2, keepdims=True)
+
+    def noise(self, rng, shape):
+        return rng.random((*shape, self.n_columns))
+
+    def draw(self, moments, noise):
+        cumulative = np.cumsum(self.probabilities(moments), 2)[:, np.newaxis, :, :-1]
+        z = self.low + np.sum(noise[..., np.newaxis] > cumulative, -1)
+        return [z.reshape(*z.shape[:2], *self.shape)]
+
+    def log_density(self, moments, arrays):
+        log_p = np.log(self.probabilities(moments))
+        z = arrays[0].reshape(*arrays[0].shape[:2], self.n_columns) - self.low
+        inside = (z >= 0) & (z < self.n_categories)
+        m, c = np.arange(len(z))[:, np.newaxis, np.newaxis], np.arange(self.n_columns)
+        values = log_p[m, c, np.clip(z, 0, self.n_categories - 1)]
+        return np.where(inside, values, -np.inf).sum(2)
+
+
+def category_range(support, array):
+    """Lowest integer and number of integers of a categorical part."""
+    if support[1] is not None:
+        return 0, int(support[1])
+    return int(array.min()), int(array.max()) - int(array.min()) + 1
+
+
+class Unit:
+    """One part whose rows have unit norm: von Mises-Fisher, by surface measure."""
+
+    def __init__(self, index, array):
+        self.indices = [index]
+        self.shape = array.shape[1:]
+        self.n_targets = int(np.prod(self.shape))
+
+    def targets(self, arrays):
+        return as_columns(arrays[0])
+
+    def _direction_and_concentration(self, moments):
+        k = self.n_targets
+        resultant = np.linalg.norm(moments, axis=1, keepdims=True)
+        direction = np.where(resultant > 0, moments / np.maximum(resultant, 1e-300), 0)
+        direction[resultant[:, 0] == 0, 0] = 1.0
+        r = np.clip(resultant[:, 0], 0, MAX_RESULTANT)
+        return direction, r * (k - r**2) / (1 - r**2) / INFLATION
+
+    def noise(self, rng, shape):
+        tangent = rng.standard_normal((*shape, self.n_targets))
+        return np.concatenate([rng.random((*shape, 1)), tangent], axis=-1)
+
+    def draw(self, moments, noise):
+        direction, kappa = self._direction_and_concentration(moments)
+        noise = np.broadcast_to(noise, (len(moments), *noise.shape[1:]))
+        # The angle to the mean direction, by inversion of its distribution function.
+        log_density = kappa[:, np.newaxis] * (np.cos(ANGLES) - 1)
+        density = np.exp(log_density) * np.sin(ANGLES) ** (self.n_targets - 2)
+        cdf = np.cumsum(0.5 * (density[:, 1:] + density[:, :-1]), 1)
+        cdf = np.hstack([np.zeros((len(cdf), 1)), cdf / cdf[:, -1:]])
+        angle = np.array(
+            [np.interp(u, c, ANGLES) for u, c in zip(noise[..., 0], cdf, strict=True)]
+        )[..., np.newaxis]
+        mean = direction[:, np.newaxis]
+        tangent = noise[..., 1:]
+        tangent = tangent - np.sum(tangent * mean, 2, keepdims=True) * mean
+        tangent = tangent / np.linalg.norm(tangent, axis=2, keepdims=True)
+        z = np.cos(angle) * mean + np.sin(angle) * tangent
+        return [z.reshape(*z.shape[:2], *self.shape)]
+
+    def log_density(self, moments, arrays):
+        direction, kappa = self._direction_and_concentration(moments)
+        kappa = np.maximum(kappa, 1e-8)
+        order = self.n_targets / 2 - 1
+        log_norm = (
+            order * np.log(kappa)
+            - (order + 1) * np.log(2 * np.pi)
+            - np.log(ive(order, kappa))
+        )
+        z = arrays[0].reshape(*arrays[0].shape[:2], -1)
+        cosine = np.einsum("mkd,md->mk", z, direction)
+        return log_norm[:, np.newaxis] + kappa[:, np.newaxis] * (cosine - 1)
+
+
+class Proposal:
+    """Moment-matched proposals for latents of any kinds.
+
+    Parameters
+    ----------
+    supports : list
+        As given by :func:`latent_supports`, none of them ``"any"``.
+    z : latents
+        Sleep draws: shapes, and the range of integers.
+    with_prior : bool
+        Whether draws will be mixed with the prior, which then bounds the weights.
+    """
+
+    def __init__(self, supports, z, with_prior):
+        arrays = parts(z)
+        self.like = z
+        self.families = []
+        real = []
+        for i, support in enumerate(supports):
+            if support == "unit":
+                self.families.append(Unit(i, arrays[i]))
+            elif support[0] == "categorical":
+                self.families.append(Categorical(i, support, arrays[i]))
+            else:
+                real.append(i)
+        if real:
+            self.families.append(
+                Real(
+                    real,
+                    [supports[i] for i in real],
+                    [arrays[i] for i in real],
+                    0.0 if with_prior else TAIL_WEIGHT,
+                )
+            )
+        edges = np.cumsum([0, *(family.n_targets for family in self.families)])
+        self.slices = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+    def targets(self, z):
+        """Statistics T(z) whose conditional means are regressed, (n, n_targets)."""
+        arrays = parts(z)
+        return np.hstack(
+            [f.targets([arrays[i] for i in f.indices]) for f in self.families]
+        )
+
+    def fit_residuals(self, scatter, n_samples, degrees_of_freedom):
+        """Residual covariance of real latents, from the residuals' scatter matrix."""
+        for family, s in zip(self.families, self.slices, strict=True):
+            if isinstance(family, Real):
+                family.fit_residuals(scatter[s, s], n_samples, degrees_of_freedom)
+
+    def noise(self, rng, n_rows, n_draws):
+        """Base noise of `n_draws` draws for each of `n_rows` queries, or for all (1)."""
+        return [family.noise(rng, (n_rows, n_draws)) for family in self.families]
+
+    def draw(self, moments, noise):
+        """Latents whose arrays have shape (n_queries, n_draws, ...)."""
+        arrays = [None] * len(parts(self.like))
+        for family, s, eps in zip(self.families, self.slices, noise, strict=True):
+            drawn = family.draw(moments[:, s], eps)
+            for i, array in zip(family.indices, drawn, strict=True):
+                arrays[i] = array
+        return rebuild(self.like, arrays)
+
+    def log_density(self, moments, z):
+        """log q(z | x) of latents with arrays (n_queries, n_draws, ...)."""
+        arrays = parts(z)
+        return sum(
+            family.log_density(moments[:, s], [arrays[i] for i in family.indices])
+            for family, s in zip(self.families, self.slices, strict=True)
+        )
+
+
+def normalise(log_weights):
+    """Self-normalised weights of every row, log of their mean, effective sample size.
+
+    Raises
+    ------
+    FloatingPointError
+        If a row has no candidate of positive weight, or a weight is NaN or infinite.
+    """
+    total = logsumexp(log_weights, axis=1)
+    if not np.isfinite(total).all():
+        raise FloatingPointError("importance weights are not finite")
+    weights = np.exp(log_weights - total[:, np.newaxis])
+    return weights, total - np.log(log_weights.shape[1]), 1 / np.sum(weights**2, 1)
+
+
+def _to_line(values, support):
+    if support == "positive":
+        return np.log(np.maximum(values, 1e-300))
+    if support != "real":
+        _, a, b = support
+        return logit(np.clip((values - a) / (b - a), 1e-12, 1 - 1e-12))
+    return values
+
+
+def _from_line(line, support):
+    if support == "positive":
+        return np.exp(np.clip(line, -690, 690))
+    if support != "real":
+        _, a, b = support
+        return a + (b - a) * np.clip(expit(line), 1e-12, 1 - 1e-12)
+    return line
+
+
+def _log_jacobian(values, support):
+    """log |d line / d value|, summed over the columns of a part."""
+    if support == "positive":
+        return -np.sum(np.log(np.maximum(values, 1e-300)), -1)
+    if support != "real":
+        _, a, b = support
+        s = np.clip((values - a) / (b - a), 1e-12, 1 - 1e-12)
+        return -np.sum(np.log(b - a) + np.log(s) + np.log1p(-s), -1)
+    return 0.0

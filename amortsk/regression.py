@@ -1,0 +1,162 @@
+"""The regression inside the loop: from a sleep set to weights of its draws."""
+
+import numpy as np
+
+from amortsk.design import Design, choose
+from amortsk.terms import make_blocks
+
+# Rows used to choose bandwidth and ridge.
+SELECTION_ROWS = 2000
+# Queries whose columns are formed at once.
+QUERY_ROWS = 20_000
+
+
+class Regression:
+    """Column scales, bandwidth and ridge of each block of terms, and fits with them.
+
+    Parameters
+    ----------
+    regressor : AmortisedGradientRegressor
+        Says which features, kernel and trend.
+    term_columns : None or integer arrays
+        Windows of local terms; None regresses on whole rows.
+    n_features : int
+        Columns of X.
+    """
+
+    def __init__(self, regressor, term_columns, n_features):
+        self.regressor = regressor
+        self.blocks = make_blocks(term_columns, n_features)
+        self.scalings = self.choices = None
+        self.n_terms = sum(block.n_terms for block in self.blocks)
+
+    def select(self, draws, targets, rng):
+        """Standardise by the draws' scale; choose bandwidth and ridge for targets.
+
+        Parameters
+        ----------
+        draws : Draws
+        targets : ndarray of shape (n, n_terms, n_targets)
+        rng : numpy.random.Generator
+        """
+        previous = self.choices or [(None, None, None)] * len(self.blocks)
+        self.scalings, self.choices = [], []
+        for block, (gamma, _, _) in zip(self.blocks, previous, strict=True):
+            rows = block.rows(draws.x)
+            self.scalings.append(column_scaling(rows))
+            Y = targets[:, block.terms].reshape(len(rows), -1)
+            if len(rows) > SELECTION_ROWS:
+                kept = rng.choice(len(rows), SELECTION_ROWS, replace=False)
+                rows, Y = rows[kept], Y[kept]
+            center, scale = self.scalings[-1]
+            self.choices.append(
+                choose(
+                    self.regressor,
+                    (rows - center) / scale,
+                    Y,
+                    int(rng.integers(2**31 - 1)),
+                    near=gamma,
+                )
+            )
+
+    @property
+    def gamma(self):
+        """Bandwidth of the first block."""
+        return self.choices[0][0]
+
+    @property
+    def alpha(self):
+        """Ridge of the first block."""
+        return self.choices[0][1]
+
+    def fit(self, sleep, rng):
+        """Fit every block on a sleep set.
+
+        Returns
+        -------
+        fitted : list of FittedBlock
+        """
+        fitted = [
+            FittedBlock(
+                b,
+                block,
+                scaling,
+                Design(
+                    self.regressor,
+                    gamma,
+                    standardised(block, scaling, sleep.first.x),
+                    int(rng.integers(2**31 - 1)),
+                ),
+            )
+            for b, (block, scaling, (gamma, _, _)) in enumerate(
+                zip(self.blocks, self.scalings, self.choices, strict=True)
+            )
+        ]
+
+        def grams(draws):
+            return [f.design.gram(f.columns(draws)) for f in fitted]
+
+        chunks = sleep.map(grams)
+        for b, block in enumerate(fitted):
+            gram = sum(chunk[b] for chunk in chunks)
+            block.smoother = block.design.smoother(gram, self.choices[b][1])
+        return fitted
+
+
+class FittedBlock:
+    """One block's regression, fitted on a sleep set."""
+
+    def __init__(self, index, block, scaling, design):
+        self.index, self.block = index, block
+        self.scaling, self.design = scaling, design
+
+    def columns(self, draws):
+        """Columns of the regression at draws, kept on them."""
+        if self.index not in draws.columns:
+            draws.columns[self.index] = self.columns_at(draws.x)
+        return draws.columns[self.index]
+
+    def columns_at(self, x):
+        """Columns of the regression at rows of x."""
+        return self.design.columns(standardised(self.block, self.scaling, x))
+
+    def mean_query(self, x):
+        """Query for the mean over rows of the sum over terms."""
+        step = max(1, QUERY_ROWS // self.block.n_terms)
+        total = sum(
+            self.columns_at(x[i : i + step]).sum(0) for i in range(0, len(x), step)
+        )
+        return self.smoother.query(total / len(x))
+
+    def queries(self, x):
+        """Query for every row of x."""
+        return self.smoother.query(self.columns_at(x))
+
+    def weights(self, draws, query):
+        """Weights of draws, of shape (n * n_terms,) or, for queries, (., m)."""
+        return self.smoother.weights(self.columns(draws), query)
+
+
+def column_scaling(rows):
+    """Centre and scale of every column; constant columns have scale one."""
+    center, scale = rows.mean(0), rows.std(0)
+    constant = scale <= 1e-12 * np.maximum(np.abs(center), 1e-300)
+    return center, np.where(constant, 1.0, scale)
+
+
+def standardised(block, scaling, x):
+    """Rows of the regression at x, in units of the sleep draws' scale."""
+    center, scale = scaling
+    rows = block.rows(x) - center
+    rows /= scale
+    return rows
+
+
+def mean_weights(fitted, queries, draws):
+    """Weight of every draw, or of every term of it, in the mean prediction."""
+    if fitted[0].block.columns is None:
+        return fitted[0].weights(draws, queries[0])
+    weights = np.empty((len(draws.x), sum(f.block.n_terms for f in fitted)))
+    for f, query in zip(fitted, queries, strict=True):
+        weights[:, f.block.terms] = f.weights(draws, query).reshape(len(weights), -1)
+    return weights

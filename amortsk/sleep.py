@@ -1,0 +1,133 @@
+"""Sleep: draws of latents and observations from the model, in chunks."""
+
+import numpy as np
+from sklearn.utils.parallel import Parallel, delayed
+
+from amortsk.latents import check_latents, concatenate, map_parts, parts, take
+from amortsk.model import call, name_of
+
+# Rows of the regression in one chunk, whatever n_jobs, so that results are the same.
+CHUNK_ROWS = 20_000
+MAX_REDRAWN = 0.1
+
+
+class Draws:
+    """Paired draws: latents z, observations x of shape (n, n_features).
+
+    Attributes
+    ----------
+    n_redrawn : int
+        Non-finite draws that were replaced.
+    columns : dict
+        Columns of the regression at these rows, kept between passes.
+    """
+
+    def __init__(self, z, x, n_redrawn=0):
+        self.z, self.x, self.n_redrawn = z, x, n_redrawn
+        self.columns = {}
+
+
+class Sleep:
+    """`n_samples` draws at `params`, made when they are asked for.
+
+    One chunk is kept. More chunks are drawn again, each from its own seed, at every
+    pass, so that memory does not grow with `n_samples`.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+    params : dict of ndarray
+    n_samples : int
+    seed : numpy.random.SeedSequence
+    chunk_rows : int
+        Draws in one chunk.
+    n_jobs : int or None
+        Processes that share the chunks.
+    """
+
+    def __init__(
+        self, model, params, n_samples, seed, *, chunk_rows=CHUNK_ROWS, n_jobs=None
+    ):
+        self.model, self.params, self.n_samples = model, params, n_samples
+        sizes = [chunk_rows] * (n_samples // chunk_rows)
+        if n_samples % chunk_rows:
+            sizes.append(n_samples % chunk_rows)
+        self.chunks = list(zip(sizes, seed.spawn(len(sizes)), strict=True))
+        self.n_jobs = n_jobs
+        self.n_redrawn = 0
+        self._first = None
+
+    @property
+    def first(self):
+        """The first chunk, kept."""
+        if self._first is None:
+            self._first = draw(self.model, self.params, *self.chunks[0])
+            self.n_redrawn += self._first.n_redrawn
+        return self._first
+
+    def map(self, function):
+        """Apply `function` to every chunk of draws; a list of what it returns."""
+        if len(self.chunks) == 1:
+            return [function(self.first)]
+        results = Parallel(n_jobs=self.n_jobs)(
+            delayed(_apply)(function, self.model, self.params, size, seed)
+            for size, seed in self.chunks
+        )
+        self.n_redrawn = sum(n_redrawn for _, n_redrawn in results)
+        return [result for result, _ in results]
+
+
+def _apply(function, model, params, size, seed):
+    draws = draw(model, params, size, seed)
+    return function(draws), draws.n_redrawn
+
+
+def draw(model, params, n_samples, seed):
+    """Finite draws from the model.
+
+    Raises
+    ------
+    ValueError
+        If the sampler raises, returns wrong shapes, or more than a tenth of its draws
+        are not finite.
+    """
+    rng = np.random.default_rng(seed)
+    z, x = draw_once(model, params, n_samples, rng)
+    n_redrawn = 0
+    while True:
+        finite = _finite_rows(z, x)
+        n_bad = int(np.sum(~finite))
+        if not n_bad:
+            return Draws(z, x, n_redrawn)
+        n_redrawn += n_bad
+        if n_redrawn > max(1, MAX_REDRAWN * n_samples):
+            raise ValueError(
+                f"{name_of(model, 'sample')} returned non-finite values in {n_redrawn} "
+                f"of {n_samples} draws; at most {MAX_REDRAWN:.0%} can be redrawn"
+            )
+        z_new, x_new = draw_once(model, params, n_bad, rng)
+        z = concatenate([take(z, finite), z_new])
+        x = np.concatenate([x[finite], x_new])
+
+
+def draw_once(model, params, n_samples, rng):
+    """One call of the sampler, its shapes checked."""
+    source = name_of(model, "sample")
+    drawn = call(model, "sample", params, n_samples, rng)
+    if not isinstance(drawn, (tuple, list)) or len(drawn) != 2:
+        raise ValueError(f"{source} must return a pair (z, x), got {type(drawn)}")
+    z, x = check_latents(drawn[0], n_samples, source), np.asarray(drawn[1])
+    if x.ndim != 2 or len(x) != n_samples or x.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{source} must return x as real numbers of shape ({n_samples}, "
+            f"n_features), got shape {x.shape} and dtype {x.dtype}"
+        )
+    return z, x.astype(np.float64, copy=False)
+
+
+def _finite_rows(z, x):
+    finite = np.isfinite(x).all(1)
+    for part in parts(map_parts(np.asarray, z)):
+        if part.dtype.kind == "f":
+            finite &= np.isfinite(part.reshape(len(part), -1)).all(1)
+    return finite

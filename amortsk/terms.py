@@ -1,0 +1,127 @@
+"""Local terms: windows of columns, over which one regression is pooled."""
+
+from numbers import Integral
+
+import numpy as np
+
+
+def windows(n_columns, half_width):
+    """Columns within `half_width` of each column, for terms of a series.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns, one local term each.
+    half_width : int
+        How many columns to take on either side.
+
+    Returns
+    -------
+    term_columns : ndarray of shape (n_columns, 2 * half_width + 1), int
+        Row t holds t - half_width, ..., t + half_width; -1 beyond the ends.
+
+    Raises
+    ------
+    ValueError
+        If `n_columns` is not positive or `half_width` negative.
+
+    See Also
+    --------
+    WakeSleepFitter : Takes them as `term_columns`.
+
+    Examples
+    --------
+    >>> from amortsk import windows
+    >>> windows(4, 1)
+    array([[-1,  0,  1],
+           [ 0,  1,  2],
+           [ 1,  2,  3],
+           [ 2,  3, -1]])
+    """
+    for name, value, least in (
+        ("n_columns", n_columns, 1),
+        ("half_width", half_width, 0),
+    ):
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    offsets = np.arange(-half_width, half_width + 1)
+    columns = np.arange(n_columns)[:, np.newaxis] + offsets
+    return np.where((columns >= 0) & (columns < n_columns), columns, -1)
+
+
+def check_term_columns(term_columns, n_features):
+    """One integer array per term.
+
+    Raises
+    ------
+    ValueError
+        If they are not column indices, or -1.
+    """
+    checked = [np.asarray(columns) for columns in term_columns]
+    for columns in checked:
+        if (
+            columns.ndim != 1
+            or columns.dtype.kind not in "iu"
+            or not np.any(columns >= 0)
+            or columns.min() < -1
+            or columns.max() >= n_features
+        ):
+            raise ValueError(
+                "term_columns must hold, for each term, indices of columns in "
+                f"0..{n_features - 1} (or -1 beyond the ends), got {columns!r}"
+            )
+    return checked
+
+
+def widen(term_columns):
+    """Windows of twice the half-width about the same centres, None if irregular."""
+    widened, last = [], max(int(columns.max()) for columns in term_columns)
+    for columns in term_columns:
+        inside = np.flatnonzero(columns >= 0)
+        start = columns[inside[0]] - inside[0]
+        run = start + np.arange(len(columns))
+        if not np.array_equal(columns[inside], run[inside]):
+            return None
+        half = (len(columns) - 1) // 2
+        run = start - half + np.arange(len(columns) + 2 * half)
+        widened.append(np.where((run >= 0) & (run <= last), run, -1))
+    return widened
+
+
+class Block:
+    """Terms of equal width, which share one regression; or the whole row as one term.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n_terms, width) or None
+        Columns of each term; None is the whole row.
+    terms : ndarray of shape (n_terms,)
+        Which terms of the log-joint these are.
+    """
+
+    def __init__(self, columns=None, terms=(0,)):
+        self.columns, self.terms = columns, np.asarray(terms)
+        self.n_terms = len(self.terms)
+
+    def rows(self, x):
+        """Rows of the regression, (n * n_terms, width), with indicators of the ends."""
+        if self.columns is None:
+            return x
+        beyond = self.columns < 0
+        rows = np.where(beyond, 0.0, x[:, self.columns])
+        indicated = beyond[:, beyond.any(0)]
+        ends = np.broadcast_to(indicated, (len(x), *indicated.shape))
+        rows = np.concatenate([rows, ends], axis=2)
+        return rows.reshape(-1, rows.shape[2])
+
+
+def make_blocks(term_columns, n_features):
+    """Blocks of equal width; a single one of whole rows without `term_columns`."""
+    if term_columns is None:
+        return [Block()]
+    checked = check_term_columns(term_columns, n_features)
+    blocks = []
+    for width in sorted({len(columns) for columns in checked}):
+        terms = [t for t, columns in enumerate(checked) if len(columns) == width]
+        blocks.append(Block(np.array([checked[t] for t in terms]), terms))
+    return blocks

@@ -1,0 +1,185 @@
+"""The state of the wake-sleep loop between iterations."""
+
+import warnings
+
+import numpy as np
+
+from amortsk.autodiff import pullback
+from amortsk.gradients import make_estimator
+from amortsk.model import call, name_of, provides
+from amortsk.optimizers import Adam, StepGuard, Window
+from amortsk.regression import Regression
+from amortsk.sleep import CHUNK_ROWS, Sleep
+
+# One stream of random numbers for every consumer.
+INIT, DRY_RUN, BATCHES, SLEEP, REGRESSION, FINAL, SAMPLE, WIDER = range(8)
+# Bandwidth and ridge are chosen anew after this many iterations, and then ever less
+# often: the model moves less and less.
+FIRST_GAP, GAP_GROWTH, LAST_GAP = 10, 1.5, 100
+MAX_SKIPPED = 10
+HISTORY = (
+    "objective",
+    "gradient_norm",
+    "effective_sample_size",
+    "gamma",
+    "alpha",
+    "n_redrawn",
+    "n_skipped",
+)
+
+
+class Training:
+    """Parameters, optimiser, regression and random streams of one run.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+    params : dict of ndarray
+        Where to start.
+    supports : list
+        Support of every part of the latents.
+    options : WakeSleepFitter
+        Its parameters are read, nothing is set.
+    regressor : AmortisedGradientRegressor
+    entropy : int
+        Of the SeedSequence that all streams descend from.
+    n_features : int
+    """
+
+    def __init__(
+        self, model, params, supports, options, regressor, entropy, n_features
+    ):
+        self.model, self.params, self.supports = model, params, supports
+        self.entropy = entropy
+        self.n_sleep, self.batch_size = options.n_sleep, options.batch_size
+        self.n_jobs = options.n_jobs
+        self.regression = Regression(regressor, model.term_columns, n_features)
+        whole = Regression(regressor, None, n_features)
+        self.estimator = make_estimator(
+            options.gradient,
+            model,
+            self.regression,
+            whole,
+            options.n_proposals,
+            supports,
+        )
+        self.optimizer = Adam(options.learning_rate)
+        self.guard = StepGuard()
+        self.n_iter = 0
+        self.next_choice, self.gap = 0, FIRST_GAP
+        self.n_skipped_in_a_row = 0
+        self.warned = False
+        self.begin_history(1)
+
+    def begin_history(self, window):
+        """Forget the history and the window of the last iterations."""
+        self.history = {name: [] for name in HISTORY}
+        self.window = Window(window)
+
+    def seed(self, *key):
+        """The child of the run's SeedSequence for one consumer."""
+        return np.random.SeedSequence(self.entropy, spawn_key=key)
+
+    def rng(self, *key):
+        """A generator on that child."""
+        return np.random.default_rng(self.seed(*key))
+
+    def sleep(self, n_samples=None, params=None, key=None):
+        """A sleep set at the current parameters; its draws are made when asked for."""
+        n_samples = n_samples or self.n_sleep
+        chunk_rows = max(1, CHUNK_ROWS // self.regression.n_terms)
+        if self.regression.regressor.features is None:
+            chunk_rows = n_samples  # the exact kernel needs all rows at once
+        return Sleep(
+            self.model,
+            params or self.params,
+            n_samples,
+            self.seed(*(key or (SLEEP, self.n_iter))),
+            chunk_rows=chunk_rows,
+            n_jobs=self.n_jobs,
+        )
+
+    def batch(self, X):
+        """The next rows of a random order of X, all rows once an epoch."""
+        n = min(self.batch_size, len(X))
+        epoch, i = divmod(self.n_iter, len(X) // n)
+        return X[self.rng(BATCHES, epoch).permutation(len(X))[i * n : (i + 1) * n]]
+
+    def estimate(self, sleep, wake):
+        """Regress on the sleep set, evaluate at the wake batch.
+
+        Raises
+        ------
+        FloatingPointError
+            If weights are not finite.
+        """
+        rng = self.rng(REGRESSION, self.n_iter)
+        # Overflow in a user's function shows in its value, which is checked.
+        with np.errstate(all="ignore"):
+            if self.n_iter >= self.next_choice:
+                self.estimator.select(self.params, sleep, wake, rng)
+                self.next_choice = self.n_iter + int(self.gap)
+                self.gap = min(LAST_GAP, GAP_GROWTH * self.gap)
+            return self.estimator.estimate(self.params, sleep, wake, rng)
+
+    def iterate(self, X, factor):
+        """Sleep, regress, wake, update."""
+        sleep = self.sleep()
+        wake = self.batch(X)
+        try:
+            estimate = self.estimate(sleep, wake)
+            objective, gradient = self._with_prior(estimate, len(X))
+            gradient, norm = self.guard(gradient)
+        except FloatingPointError as error:
+            self._skip(error, sleep)
+            return
+        self.n_skipped_in_a_row = 0
+        self.params = self.optimizer.step(self.params, gradient, factor)
+        self.window.update(self.params, self.optimizer.precondition(gradient))
+        self._record(sleep, objective, norm, estimate.effective_sample_size, 0)
+
+    def _with_prior(self, estimate, n_rows):
+        """Maximum a posteriori, where the model has a prior of its parameters."""
+        if not provides(self.model, "log_prior_params"):
+            return estimate.objective, estimate.gradient
+        value, pull = pullback(
+            lambda p: call(self.model, "log_prior_params", p),
+            self.params,
+            self.model.fixed_params,
+        )
+        prior = pull(1 / n_rows)
+        gradient = {name: g + prior[name] for name, g in estimate.gradient.items()}
+        return estimate.objective + float(value) / n_rows, gradient
+
+    def _skip(self, error, sleep):
+        self.n_skipped_in_a_row += 1
+        # What was chosen for other parameters may be what fails.
+        self.next_choice, self.gap = self.n_iter + 1, FIRST_GAP
+        self._record(sleep, np.nan, np.nan, np.nan, 1)
+        if self.n_skipped_in_a_row == MAX_SKIPPED:
+            shapes = {name: value.shape for name, value in self.params.items()}
+            raise ValueError(
+                f"{MAX_SKIPPED} steps in a row had no finite gradient ({error}): "
+                f"{name_of(self.model, 'log_joint')} or its gradient is not finite at "
+                f"parameters of shapes {shapes}; a smaller learning_rate or a better "
+                "start may help"
+            ) from error
+
+    def _record(self, sleep, objective, norm, size, skipped):
+        # Nothing is regressed where sleep latents are the candidates.
+        chosen = self.regression.choices
+        gamma, alpha, _ = chosen[0] if chosen else (None, None, None)
+        values = (objective, norm, size, gamma, alpha, sleep.n_redrawn, skipped)
+        for name, value in zip(HISTORY, values, strict=True):
+            self.history[name].append(np.nan if value is None else value)
+        self.n_iter += 1
+        if sleep.n_redrawn and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"{name_of(self.model, 'sample')} returned non-finite draws "
+                f"({sleep.n_redrawn} of {sleep.n_samples} in iteration {self.n_iter}); "
+                "they are drawn again, which conditions the model on being finite. "
+                "Counts are in history_['n_redrawn']",
+                UserWarning,
+                stacklevel=5,
+            )
