@@ -123,8 +123,8 @@ def check_model(fitter_or_model, X=None, random_state=None):
         raise ValueError(
             f"{density} is not the log-density of what {sampler} draws: given x, it "
             f"weights latents so that {importance[1]} is off by "
-            f"{abs(importance[0]):.1f} standard errors. Look for a prior term of z that "
-            "was left out or differs from the sampler's"
+            f"{abs(importance[0]):.1f} standard errors. Look for a prior term of z "
+            "that was left out or differs from the sampler's"
         )
     return ModelCheck(abs(score[0]), abs(importance[0]), error)
 
@@ -154,7 +154,7 @@ def _finite_differences(model, params, draws, rng):
         worst = max(worst, error)
         if error > 1e-2:
             raise ValueError(
-                f"the gradient of {name_of(model, 'log_joint')} with respect to {name!r} "
+                f"the gradient of {name_of(model, 'log_joint')} in {name!r} "
                 f"is {exact:.6g} along a direction where finite differences give "
                 f"{numeric:.6g}: look for a function that autograd cannot see"
             )
@@ -270,14 +270,15 @@ def dry_run(model, params, n_features, seed):
     n_terms = None if model.term_columns is None else len(model.term_columns)
     if n_terms is not None and value.shape != (len(draws.x), n_terms):
         raise ValueError(
-            f"{density} must return shape ({len(draws.x)}, {n_terms}), a column for each "
-            f"row of term_columns, got {value.shape}"
+            f"{density} must return shape ({len(draws.x)}, {n_terms}), a column for "
+            f"each row of term_columns, got {value.shape}"
         )
+    shapes = {name: v.shape for name, v in params.items()}
     n_bad = int(np.sum(~np.isfinite(value.reshape(len(value), -1)).all(1)))
     if n_bad > 0.1 * len(value):
         raise ValueError(
             f"{density} is not finite at {n_bad} of {len(value)} of the model's own "
-            f"draws, at parameters of shapes { {k: v.shape for k, v in params.items()} }"
+            f"draws, at parameters of shapes {shapes}"
         )
     _check_gradient(model, params, draws, value, gradient, density)
     return draws

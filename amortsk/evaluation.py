@@ -11,7 +11,7 @@ from amortsk.gradients import (
     PRIOR_WEIGHT,
     mixture_log_density,
 )
-from amortsk.latents import as_columns, map_parts, parts, take
+from amortsk.latents import as_columns, map_parts, parts, repeat, take
 from amortsk.model import call, provides
 from amortsk.pairs import (
     flatten,
@@ -130,10 +130,7 @@ class Posterior:
             moments = self._moments(self.rows(x))
             z = self.proposal.draw(moments, self.noise)
             if self.n_prior:
-                prior = map_parts(
-                    lambda part, m=len(x): np.repeat(part, m, axis=0), self.prior_draws
-                )
-                z = join(z, prior)
+                z = join(z, repeat(self.prior_draws, len(x)))
             log_q = self.proposal.log_density(moments, z)
             if self.n_prior:
                 share = self.n_prior / self.n_candidates
@@ -143,9 +140,9 @@ class Posterior:
     def _weighted_sleep(self, X):
         z = self.draws.z
         log_prior = call(self.model, "log_prior", self.params, z)
+        z = map_parts(lambda part: part[np.newaxis], z)
         for rows in steps(len(X), len(log_prior), X.shape[1]):
-            m = len(X[rows])
-            tiled = map_parts(lambda part, m=m: np.repeat(part[np.newaxis], m, 0), z)
+            tiled = repeat(z, len(X[rows]))
             yield rows, tiled, self._log_joint(tiled, X[rows]) - log_prior
 
     def _log_joint(self, z, x):
@@ -267,7 +264,7 @@ def latent_columns(z, supports, draws):
 
 
 def posterior_block(regression, z):
-    """The windows that latents with one entry per term are regressed on, or whole rows."""
+    """The windows that latents, one entry a term, are regressed on, or whole rows."""
     block = regression.blocks[0]
     local = len(regression.blocks) == 1 and all(
         part.shape[1:2] == (block.n_terms,) for part in parts(z)

@@ -56,9 +56,9 @@ class WakeSleepFitter(
         = E_{p_\theta(z|x)}[\nabla_\theta \log p_\theta(z, x)],
 
     and a conditional expectation is a regression, for which the model itself draws the
-    training pairs. Every iteration draws (z, x) from the model (*sleep*), *regresses* on
-    x by kernel ridge regression, evaluates the regression at a batch of data (*wake*),
-    and takes a step along the gradient. Nothing is assumed of z: it may be discrete,
+    training pairs. Every iteration draws (z, x) from the model (*sleep*), *regresses*
+    on x by kernel ridge regression, evaluates the regression at a batch of data
+    (*wake*), and takes a step along the gradient. Nothing is assumed of z: it may be discrete,
     on a circle, a path of a dynamical system, or a tuple of all of these.
 
     Give either two functions and a start, or a `model`.
@@ -83,8 +83,8 @@ class WakeSleepFitter(
     latent_support : optional
         Where latents live, as in :class:`LatentVariableModel`; overrides the model's.
     term_columns : integer array of shape (n_terms, width), default=None
-        Columns of x that each local term of the log-joint is regressed on, -1 beyond the
-        ends, see :func:`windows`; or a list of such rows, of any widths.
+        Columns of x that each local term of the log-joint is regressed on, -1 beyond
+        the ends, see :func:`windows`; or a list of such rows, of any widths.
     regressor : AmortisedGradientRegressor, default=None
         The regression; None is ``AmortisedGradientRegressor(trend="linear")``, with a
         constant trend where `n_sleep` is under four times the columns. It sees columns
@@ -427,9 +427,9 @@ class WakeSleepFitter(
         run = self._run
         if run.window.drift() > DRIFTING:
             warnings.warn(
-                f"the gradient still pointed one way at the end ({run.window.drift():.1f} "
-                "standard errors from zero): more iterations (max_iter, or warm_start "
-                "to go on) or a larger learning_rate may fit better",
+                f"the gradient still pointed one way at the end "
+                f"({run.window.drift():.1f} standard errors from zero): more iterations "
+                "(max_iter, or warm_start to go on) or a larger learning_rate may help",
                 ConvergenceWarning,
                 stacklevel=4,
             )

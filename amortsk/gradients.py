@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from amortsk.autodiff import add, pullback
-from amortsk.latents import map_parts, parts, take
+from amortsk.latents import map_parts, parts, repeat, take
 from amortsk.model import call, has_natural_params, provides
 from amortsk.pairs import (
     directional_score,
@@ -166,31 +166,30 @@ class Direct(Joint):
 class Likelihood(Estimator):
     r"""Regress the log-joint with the data in it: the method's route in many columns.
 
-    :math:`\nabla \frac1M \sum_{mn} A_{mn} \log p_\theta(z_n, x^*_m)`; for an exponential
-    family :math:`\nabla \sum_n C_n \cdot \eta(z_n) - a_n \Psi(z_n) + a_n \log p(z_n)`
-    with :math:`C = A^\top S(X^*) / M`. Local terms are summed: rows are whole.
+    .. math::
+        \nabla \frac1M \sum_{mn} A_{mn} \log p_\theta(z_n, x^*_m)
+        = \nabla \sum_n C_n \cdot \eta(z_n) - a_n \Psi(z_n) + a_n \log p(z_n),
+
+    the latter for an exponential family, :math:`C = A^\top S(X^*) / M`. Local terms are summed: rows are whole.
     """
 
     name = "likelihood"
 
     def targets(self, params, draws, wake, rng):
         """Projections of the score, every draw of z paired with a few rows of data."""
-        rows = wake[rng.integers(len(wake), size=N_DIRECTIONS)]
         names = [name for name in params if name not in self.fixed]
-        return np.stack(
-            [
-                directional_score(
-                    lambda p, x=np.broadcast_to(row, draws.x.shape): log_joint(
-                        self.model, p, draws.z, x
-                    ),
-                    params,
-                    names[rng.integers(len(names))],
-                    rng,
-                )
-                for row in rows
-            ],
-            axis=-1,
-        )
+
+        def score(row):
+            x = np.broadcast_to(row, draws.x.shape)
+            return directional_score(
+                lambda p: log_joint(self.model, p, draws.z, x),
+                params,
+                names[rng.integers(len(names))],
+                rng,
+            )
+
+        rows = wake[rng.integers(len(wake), size=N_DIRECTIONS)]
+        return np.stack([score(row) for row in rows], axis=-1)
 
     def estimate(self, params, sleep, wake, rng):
         """Estimate the mean score at the rows of `wake`."""
@@ -282,7 +281,7 @@ class Importance(Estimator):
 
 
 class SleepImportance(Estimator):
-    """Weight the sleep latents themselves by the likelihood: no proposal, no regression.
+    """Weight the sleep latents themselves by the likelihood, without a regression.
 
     Consistent for any latent; good where data say little about a latent, or where no
     family of proposals resembles the posterior.
@@ -312,9 +311,7 @@ class SleepImportance(Estimator):
         results = []
         for rows in steps(len(wake), n, wake.shape[1]):
             x = wake[rows]
-            tiled = map_parts(
-                lambda part, k=len(x): np.repeat(part, k, axis=0), candidates
-            )
+            tiled = repeat(candidates, len(x))
             log_q = np.tile(log_prior, (len(x), 1))
             results.append(
                 weigh(self.model, params, tiled, x, log_q, self.fixed, len(wake))

@@ -27,6 +27,11 @@ def take(z, index):
     return map_parts(lambda part: part[index], z)
 
 
+def repeat(z, n):
+    """Every row of z n times."""
+    return map_parts(lambda part: np.repeat(part, n, axis=0), z)
+
+
 def concatenate(draws):
     """Join a list of latents along their leading axis."""
     columns = zip(*(parts(z) for z in draws), strict=True)

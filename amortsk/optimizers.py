@@ -1,4 +1,4 @@
-"""Stochastic ascent: Adam, its schedule, a guard of its steps, averaging of iterates."""
+"""Stochastic ascent: Adam, its schedule, a guard of steps, averages of iterates."""
 
 from collections import deque
 
@@ -100,9 +100,9 @@ class Window:
     r"""The last iterations: their mean parameters, and whether they still drift.
 
     Iterates and gradients are averaged over batches of successive iterations, of which
-    the last twenty are kept. The drift compares batches' gradients :math:`g_b` with each
-    other, :math:`\sum_{b<c} g_b^\top g_c` over its standard error: zero in the mean at a
-    stationary point, whatever the gradients' covariance, and at most
+    the last twenty are kept. The drift compares batches' gradients :math:`g_b` with
+    each other, :math:`\sum_{b<c} g_b^\top g_c` over its standard error: zero in the
+    mean at a stationary point, whatever the gradients' covariance, and at most
     :math:`\sqrt{190} = 13.8`, when all of them are alike.
 
     Parameters
@@ -127,7 +127,7 @@ class Window:
         self.n = 0
 
     def update(self, params, gradient):
-        """Add the parameters and the (preconditioned, flat) gradient of an iteration."""
+        """Add the parameters and the gradient, one flat vector, of an iteration."""
         share = self.n % self.per_batch + 1
         if share == 1:
             self.gradients.append(gradient)
@@ -148,7 +148,7 @@ class Window:
         }
 
     def drift(self):
-        """Mean product of different batches' gradients, in standard errors; NaN at first."""
+        """Mean product of batches' gradients, in standard errors; NaN at first."""
         full = len(self.gradients) == self.N_BATCHES
         return drift(list(self.gradients)) if full else np.nan
 

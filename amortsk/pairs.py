@@ -4,7 +4,7 @@ import autograd.numpy as anp
 import numpy as np
 
 from amortsk.autodiff import add, pullback
-from amortsk.latents import map_parts, parts, rebuild, take
+from amortsk.latents import map_parts, parts, rebuild, repeat, take
 from amortsk.model import call, has_natural_params, name_of
 from amortsk.proposals import normalise
 
@@ -114,7 +114,7 @@ def weighted_pairs(model, params, z, x, weights, fixed):
     objective, gradients = 0.0, []
     for rows in steps(len(x), n, x.shape[1]):
         block = x[rows]
-        z_tiled = map_parts(lambda part, k=len(block): np.repeat(part, k, axis=0), z)
+        z_tiled = repeat(z, len(block))
         x_tiled = np.tile(block, (n, 1))
         value, gradient = pullback(
             lambda p, z=z_tiled, x=x_tiled: log_joint(model, p, z, x), params, fixed

@@ -41,7 +41,8 @@ def latent_supports(support, z):
     supports = [support] * len(arrays) if one else list(support)
     if len(supports) != len(arrays):
         raise ValueError(
-            f"latent_support has {len(supports)} entries, the latents {len(arrays)} parts"
+            f"latent_support has {len(supports)} entries, but the latents have "
+            f"{len(arrays)} parts"
         )
     return [
         _infer(part) if s is None else _check(s, part)
@@ -316,7 +317,7 @@ class Proposal:
                 family.fit_residuals(scatter[s, s], n_samples, degrees_of_freedom)
 
     def noise(self, rng, n_rows, n_draws):
-        """Base noise of `n_draws` draws for each of `n_rows` queries, or for all (1)."""
+        """Base noise of `n_draws` draws for each of `n_rows` queries, or for all: 1."""
         return [family.noise(rng, (n_rows, n_draws)) for family in self.families]
 
     def draw(self, moments, noise):

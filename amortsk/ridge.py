@@ -60,7 +60,7 @@ class PrimalSmoother:
         self._root = vectors[:, kept] / np.sqrt(values[kept])
 
     def coef(self, cross):
-        r"""Coefficients of the columns, :math:`S^{-1} \Phi^\top Y`, from the product."""
+        r"""Coefficients :math:`S^{-1} \Phi^\top Y` of the columns, from the product."""
         if self._factor is None:
             return self._root @ (self._root.T @ cross)
         return linalg.cho_solve(self._factor, cross, check_finite=False)

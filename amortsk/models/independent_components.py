@@ -54,8 +54,8 @@ class IndependentComponentsModel(LinearDecoderModel):
     def init_params(self, X, rng):
         """Randomly rotated principal components, the noise what they leave over.
 
-        A small mixing matrix would start at a saddle: where all directions have the same
-        variance, noise alone explains it.
+        A small mixing matrix would start at a saddle: where all directions have the
+        same variance, noise alone explains it.
         """
         params = super().init_params(X, rng)
         k = self.n_components
