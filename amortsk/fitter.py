@@ -58,8 +58,8 @@ class WakeSleepFitter(
     and a conditional expectation is a regression, for which the model itself draws the
     training pairs. Every iteration draws (z, x) from the model (*sleep*), *regresses*
     on x by kernel ridge regression, evaluates the regression at a batch of data
-    (*wake*), and takes a step along the gradient. Nothing is assumed of z: it may be discrete,
-    on a circle, a path of a dynamical system, or a tuple of all of these.
+    (*wake*), and takes a step along the gradient. Nothing is assumed of z: it may be
+    discrete, on a circle, a path of a dynamical system, or a tuple of all of these.
 
     Give either two functions and a start, or a `model`.
 
@@ -428,7 +428,7 @@ class WakeSleepFitter(
         if run.window.drift() > DRIFTING:
             warnings.warn(
                 f"the gradient still pointed one way at the end "
-                f"({run.window.drift():.1f} standard errors from zero): more iterations "
+                f"({run.window.drift():.1f} standard errors from zero): more steps "
                 "(max_iter, or warm_start to go on) or a larger learning_rate may help",
                 ConvergenceWarning,
                 stacklevel=4,

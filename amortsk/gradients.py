@@ -74,6 +74,9 @@ class Estimator:
 
     def select(self, params, sleep, wake, rng):
         """Choose bandwidth and ridge by leave-one-out on this estimator's targets."""
+        if not self.regression.chosen_by_leave_one_out:
+            self.regression.select(sleep.first, None, rng)
+            return
         targets = self.targets(params, sleep.first, wake, rng)
         if targets.ndim == 2:
             targets = targets[:, np.newaxis]
@@ -170,7 +173,8 @@ class Likelihood(Estimator):
         \nabla \frac1M \sum_{mn} A_{mn} \log p_\theta(z_n, x^*_m)
         = \nabla \sum_n C_n \cdot \eta(z_n) - a_n \Psi(z_n) + a_n \log p(z_n),
 
-    the latter for an exponential family, :math:`C = A^\top S(X^*) / M`. Local terms are summed: rows are whole.
+    the latter for an exponential family, :math:`C = A^\top S(X^*) / M`. Local terms are
+    summed: rows are whole.
     """
 
     name = "likelihood"
@@ -220,11 +224,14 @@ class Importance(Estimator):
         super().__init__(model, regression, n_proposals)
         self.supports = supports
         self.with_prior = provides(model, "log_prior")
+
+    def select(self, params, sleep, wake, rng):
+        """Choose bandwidth and ridge; the next estimate refits the proposal."""
+        super().select(params, sleep, wake, rng)
         self.age = 0
 
     def targets(self, params, draws, wake, rng):
         """The moments of the latents."""
-        self.age = 0
         return Proposal(self.supports, draws.z, self.with_prior).targets(draws.z)
 
     def refit(self, params, sleep, rng):

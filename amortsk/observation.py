@@ -75,6 +75,28 @@ def softplus(x):
 defvjp(softplus, lambda ans, x: lambda g: g * np.exp(x - ans))
 
 
+@primitive
+def weighted_squares(output, C, C2, totals):
+    """Sum over rows of C2 - 2 C o + a o^2, (n_features,): in two passes over memory."""
+    linear = output * totals[:, np.newaxis]
+    linear -= C
+    linear -= C
+    return C2.sum(0) + np.einsum("nd,nd->d", output, linear)
+
+
+def _weighted_squares_vjp(_, output, C, C2, totals):
+    def vjp(g):
+        gradient = output * totals[:, np.newaxis]
+        gradient -= C
+        gradient *= 2 * g
+        return gradient
+
+    return vjp
+
+
+defvjp(weighted_squares, _weighted_squares_vjp, argnums=(0,))
+
+
 class Observation(BaseEstimator):
     """Base class of observations that factorise over features.
 
@@ -161,6 +183,28 @@ class Observation(BaseEstimator):
             log_prob = log_prob + np.einsum("...d,...d->...", statistic, eta)
         return log_prob - np.sum(self.log_normalizer(params, output), axis=1)
 
+    def weighted_log_prob(self, params, output, statistics, totals):
+        """Sum over rows of C eta - a Psi, log-likelihoods weighted over data.
+
+        Parameters
+        ----------
+        params : dict of ndarray
+        output : ndarray of shape (n, n_features)
+        statistics : tuple of ndarray of shape (n, n_features)
+            C, weighted sums over data of each sufficient statistic.
+        totals : ndarray of shape (n,)
+            a, the sums of the weights.
+
+        Returns
+        -------
+        weighted : float
+        """
+        natural = self.natural_params(params, output)
+        weighted = -np.sum(np.dot(totals, self.log_normalizer(params, output)))
+        for C, eta in zip(statistics, natural, strict=True):
+            weighted = weighted + np.sum(C * eta)
+        return weighted
+
     def mean(self, params, output):
         """Expected observation, of shape (n, n_features)."""
         raise NotImplementedError
@@ -244,6 +288,14 @@ class Gaussian(Observation):
         precision = scale**-2.0 * np.ones(x.shape[1])
         log_det = x.shape[1] * (np.mean(np.log(scale)) + 0.5 * LOG_2PI)
         return -0.5 * np.dot(np.square(output - x), precision) - log_det
+
+    def weighted_log_prob(self, params, output, statistics, totals):
+        scale = noise_scale(params)
+        n_features = output.shape[1]
+        precision = scale**-2.0 * np.ones(n_features)
+        log_det = np.sum(totals) * n_features * np.mean(np.log(scale))
+        squares = weighted_squares(output, *statistics, totals)
+        return -0.5 * np.dot(squares, precision) - log_det
 
     def mean(self, params, output):
         return output

@@ -5,7 +5,7 @@ import numpy as np
 
 from amortsk.autodiff import add, pullback
 from amortsk.latents import map_parts, parts, rebuild, repeat, take
-from amortsk.model import call, has_natural_params, name_of
+from amortsk.model import call, has_natural_params, name_of, provides
 from amortsk.proposals import normalise
 
 # Numbers in one array of pairs.
@@ -132,6 +132,8 @@ def _weighted_natural(model, params, z, x, weights, fixed):
 
     def objective(p):
         value = anp.dot(totals, call(model, "log_prior", p, z))
+        if provides(model, "weighted_log_likelihood"):
+            return value + model.weighted_log_likelihood(p, z, statistics, totals)
         for C, eta in zip(statistics, call(model, "natural_params", p, z), strict=True):
             value = value + anp.sum(_unbroadcast(C, np.shape(eta)) * eta)
         psi = call(model, "log_normalizer", p, z)

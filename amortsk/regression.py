@@ -36,7 +36,8 @@ class Regression:
         Parameters
         ----------
         draws : Draws
-        targets : ndarray of shape (n, n_terms, n_targets)
+        targets : ndarray of shape (n, n_terms, n_targets) or None
+            None where leave-one-out chooses nothing.
         rng : numpy.random.Generator
         """
         previous = self.choices or [(None, None, None)] * len(self.blocks)
@@ -44,7 +45,9 @@ class Regression:
         for block, (gamma, _, _) in zip(self.blocks, previous, strict=True):
             rows = block.rows(draws.x)
             self.scalings.append(column_scaling(rows))
-            Y = targets[:, block.terms].reshape(len(rows), -1)
+            Y = np.zeros((len(rows), 1))
+            if targets is not None:
+                Y = targets[:, block.terms].reshape(len(rows), -1)
             if len(rows) > SELECTION_ROWS:
                 kept = rng.choice(len(rows), SELECTION_ROWS, replace=False)
                 rows, Y = rows[kept], Y[kept]
@@ -60,14 +63,10 @@ class Regression:
             )
 
     @property
-    def gamma(self):
-        """Bandwidth of the first block."""
-        return self.choices[0][0]
-
-    @property
-    def alpha(self):
-        """Ridge of the first block."""
-        return self.choices[0][1]
+    def chosen_by_leave_one_out(self):
+        """Whether targets have a say in bandwidth or ridge."""
+        chosen = (self.regressor.gamma, self.regressor.alpha)
+        return any(isinstance(c, str) and c == "loo" for c in chosen)
 
     def fit(self, sleep, rng):
         """Fit every block on a sleep set.

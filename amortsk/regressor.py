@@ -26,9 +26,8 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
     Parameters
     ----------
     features : {"fourier", "nystroem"}, None or transformer, default="fourier"
-        Feature map: random Fourier features, :class:`~sklearn.kernel_approximation.\
-Nystroem`, the exact kernel (None), or any scikit-learn transformer, cloned and
-        fitted on X.
+        Feature map: random Fourier features, scikit-learn's Nystroem, the exact kernel
+        (None), or any scikit-learn transformer, cloned and fitted on X.
     n_components : int, default=300
         Number of features. Set neither this nor `kernel`, `gamma` or `groups` beside a
         transformer, which has its own.

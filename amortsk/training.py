@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from sklearn import config_context
 
 from amortsk.autodiff import pullback
 from amortsk.gradients import make_estimator
@@ -115,7 +116,7 @@ class Training:
         """
         rng = self.rng(REGRESSION, self.n_iter)
         # Overflow in a user's function shows in its value, which is checked.
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), config_context(assume_finite=True):
             if self.n_iter >= self.next_choice:
                 self.estimator.select(self.params, sleep, wake, rng)
                 self.next_choice = self.n_iter + int(self.gap)

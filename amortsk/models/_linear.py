@@ -84,6 +84,11 @@ class LinearDecoderModel(LatentVariableModel):
         """Log-normaliser of each feature given z."""
         return self.observation.log_normalizer(params, self.decode(params, z))
 
+    def weighted_log_likelihood(self, params, z, statistics, totals):
+        """Sum over rows of C eta - a Psi, decoding once."""
+        output = self.decode(params, z)
+        return self.observation.weighted_log_prob(params, output, statistics, totals)
+
     def sufficient_statistics(self, x):
         """Sufficient statistics of each feature."""
         return self.observation.sufficient_statistics(x)

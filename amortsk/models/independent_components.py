@@ -41,10 +41,10 @@ class IndependentComponentsModel(LinearDecoderModel):
     >>> import numpy as np
     >>> from amortsk.models import IndependentComponentsModel
     >>> model = IndependentComponentsModel(n_components=3)
-    >>> X = np.array([[-1.0, -1.0], [1.0, 1.0]])
+    >>> X = np.random.default_rng(0).standard_normal((50, 4))
     >>> params = model.init_params(X, np.random.default_rng(0))
-    >>> round(float(model.log_joint(params, np.zeros((2, 3)), X).mean()), 3)
-    -4.917
+    >>> round(float(model.log_joint(params, np.zeros((50, 3)), X).mean()), 3)
+    -14.646
     """
 
     observation = Gaussian(shared=True)
