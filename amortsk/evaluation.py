@@ -38,7 +38,9 @@ def scoring_rule(scoring, model, supports):
         If the rule is unknown or the model lacks what it needs.
     """
     possible = ["energy"]
-    if "any" not in supports or provides(model, "log_prior"):
+    weighable = "any" not in supports or provides(model, "log_prior")
+    # Weights of whole paths have an effective sample size near one.
+    if weighable and model.term_columns is None:
         possible.insert(0, "importance")
     if provides(model, "exact_log_likelihood"):
         possible.insert(0, "exact")
@@ -153,7 +155,8 @@ class Posterior:
 
     def effective_sample_size(self, X):
         """Median over rows; NaN where there are no candidates."""
-        if self.proposal is None and not self.with_prior:
+        no_candidates = self.proposal is None and not self.with_prior
+        if no_candidates or self.model.term_columns is not None:
             return np.nan
         try:
             sizes = [normalise(log_w)[2] for _, _, log_w in self.weighted(X)]

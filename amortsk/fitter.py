@@ -109,8 +109,8 @@ class WakeSleepFitter(
         Stop early when the drift of the gradient (see `converged_`) is below this.
     scoring : {"auto", "exact", "importance", "energy"}, default="auto"
         What `score_samples` returns. ``"auto"`` takes the first that the model's
-        structure allows: ``"exact"`` with ``exact_log_likelihood``, ``"importance"``
-        with proposals or a ``log_prior``, else ``"energy"``.
+        structure allows: ``"exact"`` with ``exact_log_likelihood``; ``"importance"``
+        with proposals or a ``log_prior``, and without local terms; else ``"energy"``.
     warm_start : bool, default=False
         Whether a second `fit` goes on from parameters and optimiser of the first.
     n_jobs : int, default=None
@@ -130,10 +130,13 @@ class WakeSleepFitter(
     regressor_ : AmortisedGradientRegressor
         The regression of the latents' moments at `params_`, on a fresh and larger sleep
         set with standardised columns.
-    history_ : dict of ndarray of shape (n_iter_,)
+    history_ : dict of 1-d ndarray
         ``objective``, ``gradient_norm``, ``effective_sample_size`` (NaN without
         weights), ``gamma``, ``alpha``, ``n_redrawn`` (non-finite draws replaced),
-        ``n_skipped`` (1 where a step was skipped for want of a finite gradient).
+        ``n_skipped`` (1 where a step was skipped for want of a finite gradient): one
+        number an iteration. With local terms also ``wider_windows_drift``, one number:
+        the drift (see `converged_`) of the gradient at `params_` when windows have
+        twice the half-width.
     n_iter_ : int
         Iterations of the last call.
     converged_ : bool
@@ -264,7 +267,7 @@ class WakeSleepFitter(
         context.call_on_fit_task_end(estimator=self, X=X)
         run.params = run.window.mean_params()
         self._finish(run, X)
-        self._check_convergence()
+        self._check_convergence(X)
         return self
 
     def partial_fit(self, X, y=None):
@@ -422,9 +425,20 @@ class WakeSleepFitter(
         self._n_features_out = posterior.latents(draws.z)[0].size
         self._n_sampled = 0
 
-    def _check_convergence(self):
-        """Warn where the fit clearly has not converged."""
+    def _check_convergence(self, X):
+        """Warn where the fit clearly drifts, or its windows are too narrow."""
         run = self._run
+        if run.regression.is_local:
+            wider = run.wider_windows_drift(X)
+            self.history_["wider_windows_drift"] = np.array([wider])
+            if wider > DRIFTING:
+                warnings.warn(
+                    "with term_columns of twice the half-width the gradient at params_ "
+                    f"is {wider:.1f} standard errors from zero: the answer depends on "
+                    "the width. Take wider windows, or doubt the model",
+                    UserWarning,
+                    stacklevel=4,
+                )
         if run.window.drift() > DRIFTING:
             warnings.warn(
                 f"the gradient still pointed one way at the end "
@@ -562,7 +576,7 @@ class WakeSleepFitter(
         -------
         gradient : dict of ndarray
             Like `params_` less the model's fixed ones, arrays of shape
-            (n_samples, *shape).
+            ``(n_samples, *shape)``.
         """
         check_is_fitted(self)
         return self._posterior.score_gradient(self._validate(X), self.gradient_)

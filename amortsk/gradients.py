@@ -84,8 +84,7 @@ class Estimator:
 
     def targets(self, params, draws, wake, rng):
         """What is regressed: projections of the score on random directions."""
-        whole = self.regression.blocks[0].columns is None
-        function = log_joint if whole else log_joint_terms
+        function = log_joint_terms if self.regression.is_local else log_joint
         names = [name for name in params if name not in self.fixed]
         return np.stack(
             [
@@ -334,13 +333,13 @@ class Auto:
     with up to eight times the draws asked for. Otherwise `Likelihood`.
     """
 
-    def __init__(self, joint, likelihood, importance, has_terms):
+    def __init__(self, joint, likelihood, importance):
         self.joint, self.likelihood = joint, likelihood
-        self.importance, self.has_terms = importance, has_terms
+        self.importance = importance
 
     def select(self, params, sleep, wake, rng):
         """Choose the estimator, then its bandwidth and ridge."""
-        if self.has_terms:
+        if self.joint.regression.is_local:
             self.current = self.joint
             self.reason = "the log-joint is a sum of local terms"
         else:
@@ -403,8 +402,7 @@ def make_estimator(gradient, model, regression, whole, n_proposals, supports):
     if provides(model, "log_prior"):
         importance.append(SleepImportance(*arguments))
     if gradient == "auto":
-        has_terms = regression.blocks[0].columns is not None
-        return Auto(Joint(*local), Likelihood(*arguments), importance, has_terms)
+        return Auto(Joint(*local), Likelihood(*arguments), importance)
     if gradient == "importance":
         if not importance:
             raise ValueError(

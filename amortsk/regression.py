@@ -30,6 +30,11 @@ class Regression:
         self.scalings = self.choices = None
         self.n_terms = sum(block.n_terms for block in self.blocks)
 
+    @property
+    def is_local(self):
+        """Whether rows are windows of local terms."""
+        return self.blocks[0].columns is not None
+
     def select(self, draws, targets, rng):
         """Standardise by the draws' scale; choose bandwidth and ridge for targets.
 

@@ -55,8 +55,10 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         mode.
     features_ : transformer or None
         The fitted feature map of raw X; None in exact mode.
-    gamma_, alpha_ : float
-        Bandwidth and ridge used; `gamma_` is None with a transformer.
+    gamma_ : float or None
+        Bandwidth used; None with a transformer.
+    alpha_ : float
+        Ridge used.
     loo_error_ : float
         Mean over targets of squared leave-one-out error over target variance; NaN when
         nothing was chosen by leave-one-out or all targets are constant.

@@ -74,7 +74,10 @@ def check_term_columns(term_columns, n_features):
 
 
 def widen(term_columns):
-    """Windows of twice the half-width about the same centres, None if irregular."""
+    """Windows of twice the half-width (at least one) about the same centres.
+
+    None where they are not windows.
+    """
     widened, last = [], max(int(columns.max()) for columns in term_columns)
     for columns in term_columns:
         inside = np.flatnonzero(columns >= 0)
@@ -82,7 +85,7 @@ def widen(term_columns):
         run = start + np.arange(len(columns))
         if not np.array_equal(columns[inside], run[inside]):
             return None
-        half = (len(columns) - 1) // 2
+        half = max(1, (len(columns) - 1) // 2)
         run = start - half + np.arange(len(columns) + 2 * half)
         widened.append(np.where((run >= 0) & (run <= last), run, -1))
     return widened

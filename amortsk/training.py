@@ -6,11 +6,12 @@ import numpy as np
 from sklearn import config_context
 
 from amortsk.autodiff import pullback
-from amortsk.gradients import make_estimator
+from amortsk.gradients import Joint, make_estimator
 from amortsk.model import call, name_of, provides
-from amortsk.optimizers import Adam, StepGuard, Window
+from amortsk.optimizers import Adam, StepGuard, Window, drift
 from amortsk.regression import Regression
 from amortsk.sleep import CHUNK_ROWS, Sleep
+from amortsk.terms import check_term_columns, widen
 
 # One stream of random numbers for every consumer.
 INIT, DRY_RUN, BATCHES, SLEEP, REGRESSION, FINAL, SAMPLE, WIDER = range(8)
@@ -18,6 +19,8 @@ INIT, DRY_RUN, BATCHES, SLEEP, REGRESSION, FINAL, SAMPLE, WIDER = range(8)
 # often: the model moves less and less.
 FIRST_GAP, GAP_GROWTH, LAST_GAP = 10, 1.5, 100
 MAX_SKIPPED = 10
+# Parts of the data that a final gradient is compared over.
+MIN_PARTS, MAX_PARTS = 4, 20
 HISTORY = (
     "objective",
     "gradient_norm",
@@ -138,6 +141,27 @@ class Training:
         self.params = self.optimizer.step(self.params, gradient, factor)
         self.window.update(self.params, self.optimizer.precondition(gradient))
         self._record(sleep, objective, norm, estimate.effective_sample_size, 0)
+
+    def wider_windows_drift(self, X):
+        """Drift, over parts of the data, of the gradient with windows twice as wide.
+
+        NaN where term_columns are not windows, or the rows are too few.
+        """
+        widened = widen(check_term_columns(self.model.term_columns, X.shape[1]))
+        if widened is None or len(X) < MIN_PARTS:
+            return np.nan
+        regression = Regression(self.regression.regressor, widened, X.shape[1])
+        joint = Joint(self.model, regression, 0)
+        order = self.rng(WIDER).permutation(len(X))
+        gradients = []
+        with np.errstate(all="ignore"), config_context(assume_finite=True):
+            for i, part in enumerate(np.array_split(order, min(MAX_PARTS, len(X)))):
+                sleep, rng = self.sleep(key=(WIDER, i, 0)), self.rng(WIDER, i, 1)
+                if not gradients:
+                    joint.select(self.params, sleep, X[part], rng)
+                gradient = joint.estimate(self.params, sleep, X[part], rng).gradient
+                gradients.append(self.optimizer.precondition(gradient))
+        return drift(gradients)
 
     def _with_prior(self, estimate, n_rows):
         """Maximum a posteriori, where the model has a prior of its parameters."""
