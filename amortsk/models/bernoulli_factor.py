@@ -1,6 +1,6 @@
 """Factor analysis of binary data."""
 
-from amortsk.models._linear import LinearDecoderModel
+from amortsk.models._decoder import LinearDecoderModel
 from amortsk.observation import Bernoulli
 
 

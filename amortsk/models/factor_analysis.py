@@ -2,7 +2,7 @@
 
 import autograd.numpy as np
 
-from amortsk.models._linear import LinearDecoderModel
+from amortsk.models._decoder import LinearDecoderModel
 from amortsk.observation import LOG_2PI, Gaussian, noise_scale
 
 
@@ -49,7 +49,6 @@ class FactorAnalysisModel(LinearDecoderModel):
     """
 
     observation = Gaussian()
-    fixed_params = observation.fixed_params
 
     def exact_log_likelihood(self, params, X):
         """Log-likelihood of each row of X, of shape (n,)."""

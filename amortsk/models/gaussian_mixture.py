@@ -8,7 +8,7 @@ from sklearn.cluster import kmeans_plusplus
 from sklearn.utils import check_array
 
 from amortsk.model import LatentVariableModel
-from amortsk.models._linear import check_n_components
+from amortsk.models._decoder import check_n_components
 from amortsk.observation import (
     MIN_SCALE,
     Gaussian,

@@ -2,7 +2,7 @@
 
 import autograd.numpy as np
 
-from amortsk.models._linear import LinearDecoderModel
+from amortsk.models._decoder import LinearDecoderModel
 from amortsk.observation import Gaussian, noise_scale
 
 
@@ -48,7 +48,6 @@ class IndependentComponentsModel(LinearDecoderModel):
     """
 
     observation = Gaussian(shared=True)
-    fixed_params = observation.fixed_params
     matrix = "mixing"
 
     def init_params(self, X, rng):
@@ -71,9 +70,9 @@ class IndependentComponentsModel(LinearDecoderModel):
         params["log_scale"] = np.log(noise) * np.ones(1)
         return params
 
-    def draw_latents(self, shape, rng):
-        """Draws from the prior."""
-        return rng.laplace(size=shape)
+    def draw_latents(self, params, n_samples, rng):
+        """Draws from the prior, of shape (n_samples, n_components)."""
+        return rng.laplace(size=(n_samples, params["mixing"].shape[1]))
 
     def log_prior(self, params, z):
         """Log-density of the latents, of shape (n,)."""

@@ -1,0 +1,175 @@
+"""What models with a decoder have in common."""
+
+from numbers import Integral
+
+import autograd.numpy as np
+
+from amortsk.model import LatentVariableModel
+from amortsk.observation import LOG_2PI, Bernoulli, Gaussian, Poisson
+
+
+def check_n_components(n_components):
+    """Raise a ValueError unless `n_components` is a positive integer."""
+    valid = isinstance(n_components, Integral) and not isinstance(n_components, bool)
+    if not valid or n_components < 1:
+        raise ValueError(f"n_components must be a positive int, got {n_components!r}")
+
+
+class DecoderModel(LatentVariableModel):
+    """Latents from a prior, a decoder's output, observations given that output.
+
+    A subclass has an `observation` and defines ``init_params``, ``draw_latents(params,
+    n_samples, rng)``, ``log_prior(params, z)`` and ``decode(params, z)``.
+    """
+
+    observation = None
+
+    @property
+    def fixed_params(self):
+        """The observation's floors."""
+        return self.observation.fixed_params
+
+    def sample(self, params, n_samples, rng):
+        """Draw `n_samples` pairs of latents and rows of shape (n_features,)."""
+        z = self.draw_latents(params, n_samples, rng)
+        return z, self.observation.sample(params, self.decode(params, z), rng)
+
+    def log_joint(self, params, z, x):
+        """Log-density of paired rows of z and x, of shape (n,)."""
+        log_prob = self.observation.log_prob(params, self.decode(params, z), x)
+        return self.log_prior(params, z) + log_prob
+
+    def natural_params(self, params, z):
+        """Natural parameters of x given z."""
+        return self.observation.natural_params(params, self.decode(params, z))
+
+    def log_normalizer(self, params, z):
+        """Log-normaliser of each feature given z."""
+        return self.observation.log_normalizer(params, self.decode(params, z))
+
+    def weighted_log_likelihood(self, params, z, statistics, totals):
+        """Sum over rows of C eta - a Psi, decoding once."""
+        output = self.decode(params, z)
+        return self.observation.weighted_log_prob(params, output, statistics, totals)
+
+    def sufficient_statistics(self, x):
+        """Sufficient statistics of each feature."""
+        return self.observation.sufficient_statistics(x)
+
+
+class LinearDecoderModel(DecoderModel):
+    r"""Independent latents, decoded linearly: o = W z + b.
+
+    A subclass chooses the observation and, unless it is standard normal, the prior:
+    ``log_prior`` and ``draw_latents``.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of latents.
+
+    Attributes
+    ----------
+    matrix, offset : str
+        Names of W, of shape (n_features, n_components), and b, of shape (n_features,).
+    """
+
+    latent_support = "real"
+    matrix = "loadings"
+    offset = "mean"
+
+    def __init__(self, n_components=2):
+        self.n_components = n_components
+
+    def init_params(self, X, rng):
+        """Offset and noise from the data, a small random matrix."""
+        check_n_components(self.n_components)
+        noise = self.observation.init_params(X)
+        offset, scale = self.observation.initial_output(X)
+        # The latents start with a tenth of each column's variance. With all of it, they
+        # have to be unlearnt first: factor analysis is then twenty times as far from
+        # its optimum after 100 exact updates.
+        size = 0.3 * scale[:, None] / np.sqrt(self.n_components)
+        matrix = size * rng.standard_normal((len(scale), self.n_components))
+        return {self.matrix: matrix, self.offset: offset, **noise}
+
+    def decode(self, params, z):
+        """Output of the decoder, of shape (n, n_features)."""
+        return np.dot(z, params[self.matrix].T) + params[self.offset]
+
+    def draw_latents(self, params, n_samples, rng):
+        """Draws from the prior, of shape (n_samples, n_components)."""
+        return rng.standard_normal((n_samples, params[self.matrix].shape[1]))
+
+    def log_prior(self, params, z):
+        """Log-density of the latents, of shape (n,)."""
+        return -0.5 * (np.sum(np.square(z), axis=1) + z.shape[1] * LOG_2PI)
+
+
+def init_network(sizes, rng):
+    """Weights of a multilayer perceptron, normal with variance one over fan-in.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Width of every layer, input and output included.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    params : dict of ndarray
+        ``weights_0`` of shape (sizes[0], sizes[1]), ``biases_0``, and so on.
+    """
+    params = {}
+    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        params[f"weights_{i}"] = rng.standard_normal((n_in, n_out)) / np.sqrt(n_in)
+        params[f"biases_{i}"] = np.zeros(n_out)
+    return params
+
+
+def network(params, z, n_layers):
+    """Output of a multilayer perceptron with tanh units, linear in the last layer."""
+    for i in range(n_layers):
+        z = np.dot(z, params[f"weights_{i}"]) + params[f"biases_{i}"]
+        if i < n_layers - 1:
+            z = np.tanh(z)
+    return z
+
+
+def hidden_sizes(hidden):
+    """Widths of hidden layers as a tuple: an int is one layer.
+
+    Raises
+    ------
+    ValueError
+        If they are not positive integers.
+    """
+    sizes = (hidden,) if isinstance(hidden, Integral) else tuple(hidden)
+    if any(not isinstance(size, Integral) or size < 1 for size in sizes):
+        raise ValueError(
+            f"hidden must be a positive int or a tuple of them, got {hidden!r}"
+        )
+    return sizes
+
+
+def make_observation(observation):
+    """An observation from its name, or the one given.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if not isinstance(observation, str):
+        return observation
+    named = {
+        "gaussian": lambda: Gaussian(shared=True),
+        "bernoulli": Bernoulli,
+        "poisson": Poisson,
+    }
+    if observation not in named:
+        raise ValueError(
+            f"observation must be one of {sorted(named)} or an Observation, got "
+            f"{observation!r}"
+        )
+    return named[observation]()
