@@ -31,7 +31,14 @@ from amortsk.optimizers import decay
 from amortsk.proposals import latent_supports
 from amortsk.regressor import AmortisedGradientRegressor
 from amortsk.sleep import draw
-from amortsk.training import DRY_RUN, FINAL, INIT, SAMPLE, Training
+from amortsk.training import (
+    DRY_RUN,
+    FINAL,
+    INIT,
+    SAMPLE,
+    Training,
+    stream,
+)
 
 # Drift (see Window) below which a fit has converged, and above which it warns.
 CONVERGED, DRIFTING = 5.0, 10.0
@@ -249,7 +256,7 @@ class WakeSleepFitter(
             The fitted estimator.
         """
         X = self._validate(X, reset=True)
-        run = self._begin(X, resume=self.warm_start)
+        run = self._begin(X)
         run.begin_history(window=self.max_iter // 4)
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X)
@@ -285,9 +292,9 @@ class WakeSleepFitter(
         self : object
             The fitted estimator; `params_` is the last iterate.
         """
-        fresh = not hasattr(self, "params_")
+        fresh = not hasattr(self, "_run")
         X = self._validate(X, reset=fresh)
-        run = self._begin(X, resume=True)
+        run = self._begin(X) if fresh else copy.deepcopy(self._run)
         n_steps = len(X) // min(self.batch_size, len(X))
         run.begin_history(window=n_steps)
         for _ in range(n_steps):
@@ -296,25 +303,29 @@ class WakeSleepFitter(
         self._finish(run, X)
         return self
 
-    def _begin(self, X, resume):
-        """A run to go on with: a new one, or a copy of the last."""
+    def _begin(self, X):
+        """A new run; with warm_start from where the last one ended."""
         self._check_parameters()
-        if resume and hasattr(self, "_run"):
-            run = copy.deepcopy(self._run)
-            run.optimizer.learning_rate = self.learning_rate
-            return run
+        last = getattr(self, "_run", None) if self.warm_start else None
         model = self._make_model()
         regressor = self._make_regressor(X, model)
-        entropy = check_random_state(self.random_state).randint(2**31 - 1, size=4)
-        entropy = [int(word) for word in entropy]
-        seed = np.random.SeedSequence
-        rng = np.random.default_rng(seed(entropy, spawn_key=(INIT,)))
-        params = model.init_params(X.copy(), rng)
-        params = validate_params(params, name_of(model, "init_params"))
-        draws = dry_run(model, params, X.shape[1], seed(entropy, spawn_key=(DRY_RUN,)))
+        if last is None:
+            words = check_random_state(self.random_state).randint(2**31 - 1, size=4)
+            entropy = [int(word) for word in words]
+            rng = np.random.default_rng(stream(entropy, INIT))
+            params = model.init_params(X.copy(), rng)
+            params = validate_params(params, name_of(model, "init_params"))
+        else:
+            entropy, params = last.entropy, last.params
+        draws = dry_run(model, params, X.shape[1], stream(entropy, DRY_RUN))
         supports = latent_supports(model.latent_support, draws.z)
         scoring_rule(self.scoring, model, supports)
-        return Training(model, params, supports, self, regressor, entropy, X.shape[1])
+        run = Training(model, params, supports, self, regressor, entropy, X.shape[1])
+        if last is not None:
+            run.n_iter = run.next_choice = last.n_iter
+            run.optimizer = copy.deepcopy(last.optimizer)
+            run.optimizer.learning_rate = self.learning_rate
+        return run
 
     def _make_model(self):
         """The model: a copy of the one given, or the functions as one."""

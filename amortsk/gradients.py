@@ -5,6 +5,7 @@ with weights that do not depend on the traced parameters: linear algebra is plai
 and autograd runs once over a weighted sum.
 """
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -306,12 +307,15 @@ class SleepImportance(Estimator):
         log_prior = call(self.model, "log_prior", sleep.params, z)
         n = len(log_prior)
         if has_natural_params(self.model):
-            # The base measure is constant over candidates: weights do without it.
             log_w = natural_log_likelihood(self.model, params, z, wake)
             weights, bound, sizes = normalise(log_w)
             _, gradient = weighted_pairs(
                 self.model, params, z, wake, weights.T / len(wake), self.fixed
             )
+            # The base measure is constant over candidates: one pair a row tells it.
+            first = np.zeros(len(wake), dtype=int)
+            base = log_joint(self.model, params, take(z, first), wake) - log_prior[0]
+            bound = bound + base - log_w[:, 0]
             return Estimate(float(np.mean(bound)), gradient, float(np.median(sizes)))
         candidates = map_parts(lambda part: part[np.newaxis], z)
         results = []
@@ -383,6 +387,11 @@ class Auto:
         """Name of the estimator picked last."""
         return self.current.name
 
+    @property
+    def regression(self):
+        """Its regression."""
+        return self.current.regression
+
 
 def make_estimator(gradient, model, regression, whole, n_proposals, supports):
     """The estimator that `gradient=` names.
@@ -402,7 +411,9 @@ def make_estimator(gradient, model, regression, whole, n_proposals, supports):
     if provides(model, "log_prior"):
         importance.append(SleepImportance(*arguments))
     if gradient == "auto":
-        return Auto(Joint(*local), Likelihood(*arguments), importance)
+        # Each searches bandwidths near the last one it chose itself.
+        own = Likelihood(model, copy.copy(whole), n_proposals)
+        return Auto(Joint(*local), own, importance)
     if gradient == "importance":
         if not importance:
             raise ValueError(

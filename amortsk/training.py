@@ -32,6 +32,11 @@ HISTORY = (
 )
 
 
+def stream(entropy, *key):
+    """The child of a SeedSequence for one consumer."""
+    return np.random.SeedSequence(entropy, spawn_key=key)
+
+
 class Training:
     """Parameters, optimiser, regression and random streams of one run.
 
@@ -45,7 +50,7 @@ class Training:
     options : WakeSleepFitter
         Its parameters are read, nothing is set.
     regressor : AmortisedGradientRegressor
-    entropy : int
+    entropy : list of int
         Of the SeedSequence that all streams descend from.
     n_features : int
     """
@@ -82,7 +87,7 @@ class Training:
 
     def seed(self, *key):
         """The child of the run's SeedSequence for one consumer."""
-        return np.random.SeedSequence(self.entropy, spawn_key=key)
+        return stream(self.entropy, *key)
 
     def rng(self, *key):
         """A generator on that child."""
@@ -192,7 +197,7 @@ class Training:
 
     def _record(self, sleep, objective, norm, size, skipped):
         # Nothing is regressed where sleep latents are the candidates.
-        chosen = self.regression.choices
+        chosen = self.estimator.regression.choices
         gamma, alpha, _ = chosen[0] if chosen else (None, None, None)
         values = (objective, norm, size, gamma, alpha, sleep.n_redrawn, skipped)
         for name, value in zip(HISTORY, values, strict=True):

@@ -3,11 +3,15 @@
 from amortsk.models.bernoulli_factor import BernoulliFactorModel
 from amortsk.models.factor_analysis import FactorAnalysisModel
 from amortsk.models.gaussian_mixture import GaussianMixtureModel
+from amortsk.models.hierarchical_mixture import HierarchicalMixtureModel
 from amortsk.models.independent_components import IndependentComponentsModel
+from amortsk.models.softplus_gaussian import SoftplusGaussianModel
 
 __all__ = [
     "BernoulliFactorModel",
     "FactorAnalysisModel",
     "GaussianMixtureModel",
+    "HierarchicalMixtureModel",
     "IndependentComponentsModel",
+    "SoftplusGaussianModel",
 ]

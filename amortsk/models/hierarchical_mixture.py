@@ -1,0 +1,169 @@
+"""A mixture in latent space, seen through a network."""
+
+import autograd.numpy as np
+from autograd.scipy.special import logsumexp
+
+from amortsk.models._decoder import (
+    DecoderModel,
+    check_n_components,
+    hidden_sizes,
+    init_network,
+    network,
+)
+from amortsk.observation import LOG_2PI, Gaussian
+
+# The sparsity prior of the weights is improper: without a floor it has no mode.
+MIN_WEIGHT = 1e-6
+
+
+class HierarchicalMixtureModel(DecoderModel):
+    r"""A component, a normal vector that depends on it, a network, normal noise.
+
+    .. math::
+        c \sim \mathrm{Cat}(\pi), \qquad y \,|\, c \sim N(\mu_c, L_c L_c^\top), \qquad
+        x \,|\, y \sim N(g(y), \mathrm{diag}(s^2))
+
+    The latents are the pair (c, y). With `strength` the parameters have a prior that
+    empties components that data do not need, keeps the others compact, and the network
+    smooth; a fit is then a posteriori,
+
+    .. math::
+        \log p(\theta) = \lambda \Big[ -10 \sum_c \log \pi_c
+            - \sum_c \tfrac1{18} \|\mu_c\|^2 + 2.5 \log |S_c|
+            + 0.01\, \mathrm{tr}\, S_c^{-1} \Big] - \tfrac14 \lambda \|W\|^2,
+
+    with :math:`S_c = L_c L_c^\top` and W all of the network's weights.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        Number of components to start with.
+    latent_dim : int, default=2
+        Length of y.
+    hidden : int or tuple of int, default=20
+        Widths of the network's hidden layers of tanh units.
+    strength : float, default=1.0
+        :math:`\lambda`; 0 is maximum likelihood.
+
+    See Also
+    --------
+    GaussianMixtureModel : The mixture without the network.
+
+    Notes
+    -----
+    The params are ``logits`` (K,), ``means`` (K, latent_dim), ``log_diagonal``
+    (K, latent_dim) and ``lower`` (K, latent_dim (latent_dim - 1) / 2) of the Cholesky
+    factors, the network's ``weights_i`` and ``biases_i``, ``log_scale`` and
+    ``min_scale`` of the noise. Weights are floored at 1e-6.
+
+    References
+    ----------
+    Johnson, Duvenaud, Wiltschko, Datta and Adams, *Composing graphical models with
+    neural networks for structured representations and fast inference*, NIPS 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amortsk.models import HierarchicalMixtureModel
+    >>> model = HierarchicalMixtureModel(n_components=3)
+    >>> X = np.random.default_rng(0).standard_normal((50, 2))
+    >>> params = model.init_params(X, np.random.default_rng(0))
+    >>> z = np.zeros(50, dtype=int), np.zeros((50, 2))
+    >>> round(float(model.log_joint(params, z, X).mean()), 3)
+    0.0
+    """
+
+    observation = Gaussian()
+
+    def __init__(self, n_components=10, latent_dim=2, hidden=20, strength=1.0):
+        self.n_components = n_components
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.strength = strength
+
+    @property
+    def latent_support(self):
+        """A component and a real vector."""
+        return [("categorical", self.n_components), "real"]
+
+    def init_params(self, X, rng):
+        """Components of unit spread, a random network, noise of half the data's size."""
+        check_n_components(self.n_components)
+        K, L = self.n_components, self.latent_dim
+        sizes = (L, *hidden_sizes(self.hidden), X.shape[1])
+        params = init_network(sizes, rng)
+        offset, scale = self.observation.initial_output(X)
+        last = len(sizes) - 2
+        params[f"weights_{last}"] = params[f"weights_{last}"] * scale
+        params[f"biases_{last}"] = offset
+        noise = self.observation.init_params(X)
+        noise["log_scale"] = noise["log_scale"] - np.log(2)
+        return {
+            "logits": np.zeros(K),
+            "means": rng.standard_normal((K, L)),
+            "log_diagonal": np.full((K, L), np.log(0.5)),
+            "lower": np.zeros((K, L * (L - 1) // 2)),
+            **params,
+            **noise,
+        }
+
+    def decode(self, params, z):
+        """Output of the network at y, of shape (n, n_features)."""
+        return network(params, z[1], self._n_layers())
+
+    def draw_latents(self, params, n_samples, rng):
+        """Draws of components (n_samples,) and vectors (n_samples, latent_dim)."""
+        weights = np.exp(self.log_weights(params))
+        c = rng.choice(len(weights), size=n_samples, p=weights / weights.sum())
+        factors = self.factors(params)
+        noise = rng.standard_normal((n_samples, self.latent_dim))
+        y = params["means"][c] + np.einsum("nij,nj->ni", factors[c], noise)
+        return c, y
+
+    def log_prior(self, params, z):
+        """Log-density of the latents, of shape (n,)."""
+        c, y = z
+        return self.log_component(params, y)[np.arange(len(c)), c]
+
+    def log_component(self, params, y):
+        """log p(c, y) for every component c, of shape (n, K)."""
+        residual = y[:, np.newaxis] - params["means"]
+        inverse = np.linalg.inv(self.factors(params))
+        white = np.einsum("kij,nkj->nki", inverse, residual)
+        log_det = np.sum(params["log_diagonal"], axis=1)
+        return (
+            self.log_weights(params)
+            - 0.5 * (np.sum(white**2, axis=2) + self.latent_dim * LOG_2PI)
+            - log_det
+        )
+
+    def log_weights(self, params):
+        """Log of the floored component weights, of shape (K,)."""
+        weights = np.exp(params["logits"] - logsumexp(params["logits"]))
+        floored = weights + MIN_WEIGHT
+        return np.log(floored / np.sum(floored))
+
+    def factors(self, params):
+        """Lower Cholesky factors of the components, of shape (K, L, L)."""
+        L = self.latent_dim
+        diagonal = np.exp(params["log_diagonal"])[:, :, np.newaxis] * np.eye(L)
+        place = np.zeros((L * (L - 1) // 2, L, L))
+        place[(np.arange(len(place)), *np.tril_indices(L, -1))] = 1.0
+        return diagonal + np.einsum("kp,pij->kij", params["lower"], place)
+
+    def log_prior_params(self, params):
+        """Log-prior of the parameters."""
+        inverse = np.linalg.inv(self.factors(params))
+        compact = (
+            np.sum(params["means"] ** 2) / 18
+            + 5.0 * np.sum(params["log_diagonal"])
+            + 0.01 * np.sum(inverse**2)
+        )
+        network_size = sum(
+            np.sum(params[f"weights_{i}"] ** 2) for i in range(self._n_layers())
+        )
+        sparsity = -10.0 * np.sum(self.log_weights(params))
+        return self.strength * (sparsity - compact - 0.25 * network_size)
+
+    def _n_layers(self):
+        return len(hidden_sizes(self.hidden)) + 1
