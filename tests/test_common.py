@@ -3,7 +3,6 @@
 from collections import Counter
 
 import pytest
-import sklearn
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from amortsk import (
@@ -22,7 +21,9 @@ ESTIMATORS = [
         n_sleep=60,
         n_proposals=10,
         random_state=0,
-        regressor=AmortisedGradientRegressor(n_components=20, gamma="median", alpha=1.0),
+        regressor=AmortisedGradientRegressor(
+            n_components=20, gamma="median", alpha=1.0
+        ),
     ),
 ]
 MARK = parametrize_with_checks(ESTIMATORS).mark
@@ -31,10 +32,20 @@ NAMES, CHECKS = MARK.args[0], list(MARK.args[1])
 
 
 @pytest.mark.parametrize(NAMES, CHECKS, **MARK.kwargs)
-def test_check(estimator, check):
+def test_check(estimator, check, monkeypatch):
+    # Without it the check of array API input, since scikit-learn 1.9, skips itself.
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     check(estimator)
 
 
-def test_no_check_is_lost():
-    counts = Counter(type(case.values[0]).__name__ for case in CHECKS)
-    print(counts)
+@pytest.mark.parametrize(
+    ("name", "floor"),
+    [
+        ("AmortisedGradientRegressor", 53),
+        ("RandomFourierFeatures", 47),
+        ("WakeSleepFitter", 47),
+    ],
+)
+def test_no_check_is_lost(name, floor):
+    counts = Counter(type(estimator).__name__ for estimator, _ in CHECKS)
+    assert counts[name] >= floor

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import amortsk
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -119,11 +121,12 @@ def test_every_public_object_is_on_the_api_page():
     assert documented >= set(OBJECTS)
 
 
-def test_version_has_a_changelog_entry():
+def test_version_is_one_and_has_a_changelog_entry():
     pyproject = (ROOT / "pyproject.toml").read_text("utf-8")
     version = re.search(r'^version = "(.+)"$', pyproject, re.MULTILINE)[1]
     changelog = (ROOT / "doc" / "changelog.rst").read_text("utf-8")
     titles = re.findall(r"^(\S.*)\n=+$", changelog, re.MULTILINE)
+    assert amortsk.__version__ == version
     assert version in titles
     assert "Unreleased" in titles
 

@@ -1,0 +1,235 @@
+"""check_model and the dry run of a fit: planted mistakes, and none."""
+
+import re
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+from sklearn.base import clone
+from toys import Chain, Shift, log_normal
+
+from amortsk import WakeSleepFitter, check_model
+from amortsk.checks import dry_run
+from amortsk.models import (
+    BernoulliFactorModel,
+    FactorAnalysisModel,
+    GaussianMixtureModel,
+    IndependentComponentsModel,
+)
+
+X = onp.random.default_rng(0).standard_normal((100, 3)) * [0.5, 1.0, 2.0]
+SCORE = r"mean score of parameter '(\w+)' is ([\d.]+) standard errors from zero"
+PRIOR = r"given x, it weights latents so that (the mean.*) is off by ([\d.]+) standard"
+
+
+def lost_prior(base):
+    class LostPrior(base):
+        def log_joint(self, params, z, x):
+            return super().log_joint(params, z, x) - self.log_prior(params, z)
+
+    return LostPrior
+
+
+def wrong_sign(base, name):
+    class WrongSign(base):
+        def log_joint(self, params, z, x):
+            return super().log_joint({**params, name: -params[name]}, z, x)
+
+    return WrongSign
+
+
+def other_noise(base):
+    class OtherNoise(base):
+        def sample(self, params, n_samples, rng):
+            params = {**params, "log_scale": params["log_scale"] + onp.log(1.2)}
+            return super().sample(params, n_samples, rng)
+
+    return OtherNoise
+
+
+def generic(base):
+    """Starts at which nothing is zero, nor two components alike."""
+
+    class Generic(base):
+        def init_params(self, X, rng):
+            params = super().init_params(X, rng)
+            means = params.get("means", params.get("mean"))
+            for value in params.values():
+                value += 0.1
+            means += onp.linspace(-1, 1, means.size).reshape(means.shape)
+            return params
+
+    return Generic
+
+
+FA, Mixture = generic(FactorAnalysisModel), generic(GaussianMixtureModel)
+
+
+class Weighted(Mixture):
+    """Components of unlike shares, so that their prior matters."""
+
+    def init_params(self, X, rng):
+        return {**super().init_params(X, rng), "logits": np.array([1.0, -1.0])}
+
+
+MISTAKES = [
+    (lost_prior(FA)(1), PRIOR, "the mean square of statistic 0 of z"),
+    (lost_prior(Weighted)(2), PRIOR, None),
+    (wrong_sign(FA, "mean")(1), SCORE, "mean"),
+    (wrong_sign(Mixture, "means")(2), SCORE, None),
+    (other_noise(FA)(1), SCORE, "log_scale"),
+    (other_noise(Mixture)(2), SCORE, "log_scale"),
+]
+
+
+@pytest.mark.parametrize("model, message, where", MISTAKES)
+@pytest.mark.parametrize("seed", range(3))
+def test_planted_mistakes_are_found(model, message, where, seed):
+    with pytest.raises(ValueError, match=message) as info:
+        check_model(model, X, random_state=seed)
+    found, errors = re.search(message, str(info.value)).groups()
+    assert where in (None, found)
+    assert float(errors) > 5
+    name = type(model).__name__
+    assert f"{name}.log_joint is not the log-density of what {name}.sample" in str(
+        info.value
+    )
+
+
+RIGHT = [
+    FactorAnalysisModel(1),
+    FactorAnalysisModel(2),
+    GaussianMixtureModel(2),
+    Shift(),
+    Chain(2, 4),
+    Chain(2, 4, half_width=1),
+]
+
+
+@pytest.mark.parametrize("model", RIGHT)
+def test_right_models_pass(model):
+    data = X if not isinstance(model, Shift | Chain) else None
+    checks = [check_model(model, data, random_state=seed) for seed in range(3)]
+    assert all(0 < check.mean_score < 5 for check in checks)
+    assert all(0 < check.conditional_importance < 5 for check in checks)
+    assert all(check.gradient_error < 1e-2 for check in checks)
+    assert check_model(model, data, random_state=0) == checks[0]
+
+
+@pytest.mark.parametrize(
+    "model", [BernoulliFactorModel(1), IndependentComponentsModel(2)]
+)
+def test_ready_made_models_pass(model):
+    data = (X > 0).astype(float) if isinstance(model, BernoulliFactorModel) else X
+    assert check_model(model, data, random_state=0).conditional_importance < 5
+
+
+def test_two_functions_are_checked_as_a_model_is():
+    model = Chain(2, 4)
+    start = model.init_params(None, None)
+    options = {"latent_support": model.latent_support}
+    fitter = WakeSleepFitter(model.log_joint, model.sample, start, **options)
+    assert check_model(fitter, random_state=0) == check_model(model, random_state=0)
+    by_model = WakeSleepFitter(model=model)
+    assert check_model(by_model, random_state=0) == check_model(model, random_state=0)
+    assert not hasattr(fitter, "params_")
+
+    def no_prior(params, z, x):
+        scale = np.exp(params["log_scale"])
+        return np.sum(log_normal(x, params["means"][z], scale), axis=1)
+
+    fitter = clone(fitter).set_params(log_joint=no_prior)
+    with pytest.raises(
+        ValueError, match=r"log_joint does not depend on .*\['logits'\]"
+    ):
+        check_model(fitter)
+
+
+def test_latents_of_any_kind_are_checked_by_scores_alone():
+    model = WakeSleepFitter(model=Shift(), latent_support="any")
+    check = check_model(model, random_state=0)
+    assert onp.isnan(check.conditional_importance)
+    assert 0 < check.mean_score < 5
+
+
+def test_a_gradient_that_autograd_cannot_see():
+    class Hidden(Shift):
+        def log_joint(self, params, z, x):
+            mu = params["mu"]
+            hidden = getattr(mu, "_value", mu)
+            return super().log_joint({"mu": 0.5 * mu + 0.5 * hidden}, z, x)
+
+    with pytest.raises(ValueError, match="'mu' is .* where finite differences give"):
+        check_model(Hidden(), random_state=0)
+
+
+def test_only_fitters_and_models_are_checked():
+    with pytest.raises(ValueError, match="takes a WakeSleepFitter or a Latent"):
+        check_model(lambda params, z, x: x)
+
+
+class Changed(Shift):
+    """One method is not as it should be."""
+
+    def __init__(self, method=None, change=None):
+        self.method, self.change = method, change
+
+    def sample(self, params, n_samples, rng):
+        value = super().sample(params, n_samples, rng)
+        return self.change(*value) if self.method == "sample" else value
+
+    def log_joint(self, params, z, x):
+        value = super().log_joint(params, z, x)
+        return self.change(value, params) if self.method == "log_joint" else value
+
+
+@pytest.mark.parametrize(
+    "method, change, message",
+    [
+        ("sample", lambda z, x: x, "Changed.sample must return a pair"),
+        ("sample", lambda z, x: (z[1:], x), "latents with 200 rows"),
+        ("sample", lambda z, x: (z, onp.hstack([x, x])), "x with 1 columns"),
+        ("log_joint", lambda v, p: v[1:], r"Changed.log_joint must return shape"),
+        ("log_joint", lambda v, p: v * 1j, "must return real numbers"),
+        ("log_joint", lambda v, p: v / 0, r"not finite at 200 of 200.*{'mu': \(\)}"),
+        ("log_joint", lambda v, p: v._value, r"does not depend on .*\['mu'\]"),
+        ("log_joint", lambda v, p: v - v, r"does not depend on .*\['mu'\]"),
+        ("log_joint", lambda v, p: v * float(p["mu"]), "TypeError.*import autograd"),
+    ],
+)
+def test_dry_run(method, change, message):
+    model, params = Changed(method, change), Shift().init_params(None, None)
+    with pytest.raises(ValueError, match=message), onp.errstate(all="ignore"):
+        dry_run(model, params, 1, onp.random.SeedSequence(0))
+
+
+def test_dry_run_draws():
+    draws = dry_run(Shift(), {"mu": onp.zeros(())}, 1, onp.random.SeedSequence(0))
+    assert draws.x.shape == (200, 1) and draws.z.shape == (200,)
+
+
+def test_a_start_may_be_a_saddle():
+    """The gradient is zero there, and nowhere else."""
+
+    class Squared(Shift):
+        def log_joint(self, params, z, x):
+            return super().log_joint({"mu": params["mu"] ** 2}, z, x)
+
+    dry_run(Squared(), {"mu": onp.zeros(())}, 1, onp.random.SeedSequence(0))
+
+
+@pytest.mark.parametrize("fixed", [("mu",), ("nu",)])
+def test_fixed_params_must_make_sense(fixed):
+    class Fixed(Shift):
+        fixed_params = fixed
+
+    with pytest.raises(ValueError, match="fixed_params must leave a parameter free"):
+        dry_run(Fixed(), {"mu": onp.zeros(())}, 1, onp.random.SeedSequence(0))
+
+
+def test_a_log_joint_may_be_minus_infinity_here_and_there():
+    class Truncated(Shift):
+        def log_joint(self, params, z, x):
+            return np.where(z > -2.5, super().log_joint(params, z, x), -np.inf)
+
+    dry_run(Truncated(), {"mu": onp.zeros(())}, 1, onp.random.SeedSequence(0))

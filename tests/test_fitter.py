@@ -1,0 +1,757 @@
+"""WakeSleepFitter: what it finds, what it keeps, how it behaves."""
+
+import copy
+import pickle
+from functools import partial
+
+import autograd.numpy as anp
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone
+from sklearn.decomposition import FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.kernel_approximation import Nystroem
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from toys import Chain, Shift, exact_scores, log_normal
+
+from amortsk import AmortisedGradientRegressor, WakeSleepFitter
+from amortsk.callbacks import CallbackSupportMixin
+from amortsk.models import FactorAnalysisModel, GaussianMixtureModel
+from amortsk.training import HISTORY
+
+# Fixed bandwidth and ridge: most tests are of something else.
+QUICK = AmortisedGradientRegressor(
+    n_components=30, gamma=0.3, alpha=0.1, trend="linear"
+)
+GOOD = AmortisedGradientRegressor(n_components=100, gamma="median", trend="linear")
+HAS_CALLBACKS = CallbackSupportMixin.__module__.startswith("sklearn")
+
+
+def fitter_of(model, **options):
+    quick = {
+        "regressor": QUICK,
+        "n_sleep": 100,
+        "n_proposals": 20,
+        "max_iter": 15,  # too few for a warning that they are too few
+        "learning_rate": 0.05,
+        "random_state": 0,
+    }
+    return WakeSleepFitter(model=model, **{**quick, **options})
+
+
+def functions_of(model, init_params, **options):
+    options = {"model": None, **options}
+    fitter = fitter_of(**options)
+    return fitter.set_params(
+        log_joint=model.log_joint, sampler=model.sample, init_params=init_params
+    )
+
+
+@pytest.fixture(scope="module")
+def X():
+    return np.random.default_rng(0).normal(1.0, 1.4, size=(150, 1))
+
+
+@pytest.fixture(scope="module")
+def factors():
+    """Rows with one factor."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((300, 4)) * [0.5, 0.7, 0.9, 1.1]
+    return 3 + rng.standard_normal((300, 1)) * [1.0, -1.0, 0.7, 0.2] + noise
+
+
+@pytest.fixture(scope="module")
+def factor_fit(factors):
+    fitter = fitter_of(
+        FactorAnalysisModel(1),
+        regressor=GOOD,
+        n_sleep=300,
+        n_proposals=30,
+        max_iter=300,
+        learning_rate=0.03,
+    )
+    return fitter.fit(factors)
+
+
+def posterior_of(fitter, X):
+    """Exact posterior mean and variance of the factor."""
+    params = fitter.params_
+    precision = (params["min_scale"] + np.exp(params["log_scale"])) ** -2
+    loadings = params["loadings"][:, 0]
+    variance = 1 / (1 + np.sum(loadings**2 * precision))
+    return variance * ((X - params["mean"]) * precision) @ loadings, variance
+
+
+def assert_same_params(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+# What it finds
+
+
+def test_factor_analysis_is_maximum_likelihood(factors, factor_fit):
+    peer = FactorAnalysis(1, svd_method="lapack", tol=1e-6, max_iter=5000).fit(factors)
+    gap = peer.score(factors) - factor_fit.score(factors)
+    assert -1e-4 < gap < 0.005
+    assert factor_fit.converged_
+    assert factor_fit.gradient_ == "importance"
+
+
+def test_mixture_is_maximum_likelihood():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 2)) * [0.5, 1.0]
+    X[:150] += [4, 2]
+    fitter = fitter_of(
+        GaussianMixtureModel(2),
+        regressor=GOOD,
+        n_sleep=300,
+        max_iter=300,
+        learning_rate=0.03,
+    )
+    fitter.fit(X)
+    peer = GaussianMixture(2, tol=1e-8, max_iter=1000, random_state=0).fit(X)
+    assert -1e-4 < peer.score(X) - fitter.score(X) < 0.005
+    order = np.argsort(fitter.params_["means"][:, 0])
+    expected = peer.means_[np.argsort(peer.means_[:, 0])]
+    np.testing.assert_allclose(fitter.params_["means"][order], expected, atol=0.05)
+
+
+def test_local_terms_find_a_chain():
+    model = Chain(2, 8, half_width=2)
+    truth = model.init_params(None, None)
+    X = model.sample(truth, 200, np.random.default_rng(0))[1]
+    start = {**truth, "means": np.array([0.3, 0.9]), "logits": np.zeros((2, 2))}
+    fitter = functions_of(
+        model,
+        start,
+        term_columns=model.term_columns,
+        latent_support=model.latent_support,
+        regressor=GOOD,
+        max_iter=100,
+        n_sleep=200,
+    )
+    fitter.fit(X)
+    assert fitter.gradient_ == "joint"
+
+    def likelihood(params):
+        return model.exact_log_likelihood(params, X).mean() / model.length
+
+    assert likelihood(start) < likelihood(truth) - 0.1
+    assert likelihood(fitter.params_) > likelihood(truth) - 0.01
+    moments = fitter.posterior_expectation(X, lambda z: z.astype(float))
+    assert moments.shape == (200, 8)
+
+
+@pytest.mark.parametrize(
+    "regressor",
+    [
+        AmortisedGradientRegressor(n_components=30),
+        AmortisedGradientRegressor("nystroem", n_components=30),
+        AmortisedGradientRegressor(None),
+        AmortisedGradientRegressor(Nystroem(gamma=0.5, n_components=30)),
+        None,
+    ],
+    ids=["fourier", "nystroem", "exact", "transformer", "default"],
+)
+def test_any_regression_drives_the_fit(X, regressor):
+    fitter = fitter_of(
+        Shift(),
+        gradient="joint",
+        regressor=regressor,
+        max_iter=100,
+    )
+    fitter.fit(X)
+    assert fitter.params_["mu"] == pytest.approx(X.mean(), abs=0.15)
+    if regressor is not None:
+        assert type(fitter.regressor_.features_) is type(
+            clone(regressor).fit(X, X).features_
+        )
+
+
+@pytest.mark.parametrize("gradient", ["direct", "joint", "likelihood", "importance"])
+def test_any_gradient_drives_the_fit(X, gradient):
+    options = {"n_sleep": 50, "max_iter": 50, "learning_rate": 0.1}
+    fitter = fitter_of(Shift(), gradient=gradient, **options).fit(X)
+    assert fitter.gradient_ == gradient
+    assert fitter.params_["mu"] == pytest.approx(X.mean(), abs=0.15)
+
+
+def test_maximum_a_posteriori(X):
+    """A normal prior of the mean of a normal: the mode is a weighted mean."""
+
+    class Shrunk(Shift):
+        def log_prior_params(self, params):
+            return log_normal(params["mu"], 0.0, 0.1)
+
+    few = X[:40]
+    fitter = fitter_of(Shrunk(), max_iter=200, n_proposals=50).fit(few)
+    precision = len(few) / 2  # of the data, whose marginal variance is two
+    mode = precision * few.mean() / (precision + 0.1**-2)
+    assert abs(few.mean() - mode) > 0.5
+    assert fitter.params_["mu"] == pytest.approx(mode, abs=0.03)
+    value = log_normal(fitter.params_["mu"], 0.0, 0.1) / len(few)
+    likelihood = log_normal(few, fitter.params_["mu"], np.sqrt(2)).mean()
+    assert fitter.history_["objective"][-50:].mean() == pytest.approx(
+        likelihood + value, abs=0.05
+    )
+
+
+def test_fixed_params_stay(X):
+    class Scaled(Shift):
+        fixed_params = ("scale",)
+
+        def init_params(self, X, rng):
+            return {"mu": np.zeros(()), "scale": np.array(1.3)}
+
+        def log_joint(self, params, z, x):
+            x = x[:, 0]
+            return self.log_prior(params, z) + log_normal(
+                x, params["mu"] + z, params["scale"]
+            )
+
+        def sample(self, params, n_samples, rng):
+            z = rng.standard_normal(n_samples)
+            noise = params["scale"] * rng.standard_normal(n_samples)
+            return z, (params["mu"] + z + noise)[:, None]
+
+    fitter = fitter_of(Scaled()).fit(X)
+    assert fitter.params_["scale"] == 1.3
+    assert fitter.params_["mu"] != 0
+    assert list(fitter.score_gradient(X[:2])) == ["mu"]
+
+
+# Functions, models, latents
+
+
+def test_functions_and_model_are_one(X):
+    model = Shift()
+    by_model = fitter_of(model, scoring="importance").fit(X)
+    start = model.init_params(X, None)
+    for init_params in (start, lambda X, rng: start):
+        by_functions = functions_of(
+            model, init_params, log_prior=model.log_prior, scoring="importance"
+        ).fit(X)
+        assert_same_params(by_functions.params_, by_model.params_)
+        for method in ("score_samples", "transform"):
+            np.testing.assert_array_equal(
+                getattr(by_functions, method)(X), getattr(by_model, method)(X)
+            )
+
+
+def test_latents_are_arrays_tuples_or_dicts(factors):
+    model = FactorAnalysisModel(2)
+    params = model.init_params(factors, np.random.default_rng(0))
+
+    def split(z):
+        return z[:, 0], z[:, 1:]
+
+    def name(z):
+        return {"a": z[:, 0], "b": z[:, 1:]}
+
+    def join(z):
+        if isinstance(z, dict):
+            z = z["a"], z["b"]
+        return anp.concatenate([z[0][:, None], z[1]], axis=1)
+
+    def as_they_are(z):
+        return z
+
+    fits = []
+    for arrange, back in ((as_they_are, as_they_are), (split, join), (name, join)):
+
+        def sampler(params, n_samples, rng, arrange=arrange):
+            z, x = model.sample(params, n_samples, rng)
+            return arrange(z), x
+
+        def log_joint(params, z, x, back=back):
+            return model.log_joint(params, back(z), x)
+
+        fitter = fitter_of(None, log_joint=log_joint, sampler=sampler)
+        fitter.set_params(init_params=params).fit(factors)
+        drawn = fitter.sample(3, random_state=0, return_latent=True)[1]
+        assert type(drawn) is type(arrange(np.zeros((1, 2))))
+        assert fitter.transform(factors).shape == (300, 2)
+        expected = fitter.transform(factors)[:, 0]
+        first = fitter.posterior_expectation(factors, lambda z, f=back: f(z)[:, 0])
+        np.testing.assert_allclose(first, expected, rtol=1e-10)
+        fits.append(fitter)
+    for fitter in fits[1:]:
+        for name in params:
+            np.testing.assert_allclose(
+                fitter.params_[name], fits[0].params_[name], rtol=1e-6, atol=1e-8
+            )
+
+
+def test_nothing_to_fit_gives_advice(X):
+    with pytest.raises(ValueError, match="needs log_joint, sampler and init_params"):
+        WakeSleepFitter().fit(X)
+    with pytest.raises(ValueError, match="not both"):
+        WakeSleepFitter(Shift().log_joint, model=Shift()).fit(X)
+
+
+def test_user_objects_are_not_changed(X):
+    model, start = Shift(), {"mu": np.array(0.5)}
+    given = model, start, X
+    before = copy.deepcopy((model.__dict__, start, X))
+    regressor = clone(QUICK)
+    fitter = fitter_of(model, regressor=regressor, latent_support="real").fit(X)
+    assert fitter.model is model and fitter.model_ is not model
+    assert not hasattr(regressor, "kernel_ridge_")
+    functions_of(model, start).fit(X)
+    after = given[0].__dict__, given[1], given[2]
+    np.testing.assert_equal(after, before)
+
+
+# What it keeps
+
+
+def test_history(X):
+    fitter = fitter_of(Shift(), gradient="importance", max_iter=15).fit(X)
+    assert tuple(fitter.history_) == HISTORY
+    assert fitter.n_iter_ == 15
+    for values in fitter.history_.values():
+        assert values.shape == (15,)
+    assert np.all(fitter.history_["gamma"] == 0.3)
+    assert np.all(fitter.history_["alpha"] == 0.1)
+    assert np.all(fitter.history_["n_redrawn"] == 0)
+    assert np.all(fitter.history_["n_skipped"] == 0)
+    assert np.all(fitter.history_["gradient_norm"] > 0)
+    sizes = fitter.history_["effective_sample_size"]
+    assert np.all((1 <= sizes) & (sizes <= 20))
+    assert fitter.gradient_reason_ == "it was asked for"
+    joint = fitter_of(Shift(), gradient="joint", max_iter=15).fit(X)
+    assert np.isnan(joint.history_["effective_sample_size"]).all()
+
+
+def test_params_are_the_mean_of_the_last_quarter(X):
+    seen = []
+
+    class Watched(Shift):
+        def sample(self, params, n_samples, rng):
+            seen.append(float(params["mu"]))
+            return super().sample(params, n_samples, rng)
+
+    fitter = fitter_of(Watched(), gradient="joint", max_iter=80).fit(X)
+    # A dry run and 80 iterations; what the last step led to was never drawn from.
+    iterates = np.array(seen[1:81])
+    assert iterates[0] == 0.0
+    fitted = float(fitter.params_["mu"])
+    assert seen[81] == fitted
+    last = 20 * fitted - iterates[-19:].sum()
+    # The learning rate has decayed to a hundredth.
+    assert last == pytest.approx(iterates[-1], abs=0.002)
+    assert last != iterates[-1]
+
+
+def test_warm_start_goes_on(X):
+    cold = fitter_of(Shift(), max_iter=100).fit(X)
+    warm = clone(cold).set_params(warm_start=True, max_iter=50).fit(X)
+    first = warm.params_["mu"]
+    warm.set_params(max_iter=1, learning_rate=1e-6).fit(X)
+    assert warm.n_iter_ == len(warm.history_["objective"]) == 1
+    # It starts at the mean of the last quarter, and a step is no longer than the rate.
+    assert warm.params_["mu"] == pytest.approx(first, abs=1e-5)
+    assert first != 0
+    warm.set_params(warm_start=False).fit(X)
+    assert warm.params_["mu"] == pytest.approx(0.0, abs=1e-5)
+
+
+def failures(X):
+    yield {}, np.full_like(X, np.nan)
+    yield {}, np.hstack([X, X])
+    yield {"max_iter": 0}, X
+    yield {"model": None}, X
+    yield {"model": Broken()}, X
+
+
+class Broken(Shift):
+    def log_joint(self, params, z, x):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("case", range(5))
+def test_a_failing_refit_leaves_the_fit_as_it_was(X, warm_start, case):
+    fitter = fitter_of(Shift(), warm_start=warm_start).fit(X)
+    before = {k: v for k, v in vars(fitter).items() if k.endswith("_")}
+    scores = fitter.score_samples(X)
+    options, data = list(failures(X))[case]
+    if warm_start and "model" in options:
+        options = {"max_iter": 0}
+    with pytest.raises(ValueError):
+        fitter.set_params(**options).fit(data)
+    after = {k: v for k, v in vars(fitter).items() if k.endswith("_")}
+    assert after.keys() == before.keys()
+    assert all(after[k] is before[k] or after[k] == before[k] for k in before)
+    np.testing.assert_array_equal(fitter.score_samples(X), scores)
+
+
+def test_partial_fit(X):
+    fitter = fitter_of(Shift(), batch_size=40, learning_rate=0.2)
+    path = []
+    for _ in range(20):
+        fitter.partial_fit(X)
+        assert fitter.n_iter_ == 3  # batches of 40 in 150 rows
+        path.append(float(fitter.params_["mu"]))
+    assert np.all(np.diff([0.0, *path[:2]]) > 0)
+    assert np.mean(path[10:]) == pytest.approx(X.mean(), abs=0.2)
+    with pytest.raises(ValueError, match="features"):
+        fitter.partial_fit(np.hstack([X, X]))
+    assert fitter.params_["mu"] == path[-1]
+
+
+def test_tol_stops_early(X):
+    X = X - X.mean()
+    # The window of 80 / 4 iterations is full, and no drift is as large as that.
+    assert fitter_of(Shift(), max_iter=80, tol=100.0).fit(X).n_iter_ == 20
+    drifts = fitter_of(Shift(), max_iter=80, tol=1e-9).fit(X)
+    assert drifts.n_iter_ == 80 or drifts.converged_
+
+
+def test_convergence_warning(X):
+    fitter = fitter_of(Shift(), max_iter=80, learning_rate=1e-4)
+    with pytest.warns(ConvergenceWarning, match="max_iter") as record:
+        fitter.fit(X + 5)
+    assert [warning.filename for warning in record] == [__file__]
+    assert not fitter.converged_
+
+
+def test_converged_at_the_optimum(X):
+    assert fitter_of(Shift(), max_iter=400).fit(X).converged_
+
+
+def test_a_seed_fixes_every_bit(factors):
+    fits = [
+        fitter_of(FactorAnalysisModel(1), random_state=seed).fit(factors)
+        for seed in (0, 0, 1)
+    ]
+    assert_same_params(fits[0].params_, fits[1].params_)
+    np.testing.assert_equal(fits[0].history_, fits[1].history_)
+    np.testing.assert_array_equal(*(f.transform(factors) for f in fits[:2]))
+    assert np.all(fits[0].params_["loadings"] != fits[2].params_["loadings"])
+
+
+def test_results_do_not_depend_on_n_jobs(X):
+    options = {"gradient": "joint", "n_sleep": 21_000, "max_iter": 2}
+    one, two = (
+        fitter_of(Shift(), n_jobs=n_jobs, **options).fit(X) for n_jobs in (None, 2)
+    )
+    assert_same_params(one.params_, two.params_)
+    assert one.params_["mu"] != 0
+
+
+@pytest.mark.parametrize("copied", ["pickle", "joblib", "deepcopy"])
+def test_copies(X, tmp_path, copied):
+    fitter = fitter_of(Shift()).fit(X)
+    if copied == "pickle":
+        other = pickle.loads(pickle.dumps(fitter))
+    elif copied == "joblib":
+        joblib.dump(fitter, tmp_path / "fitter")
+        other = joblib.load(tmp_path / "fitter")
+    else:
+        other = copy.deepcopy(fitter)
+    assert_same_params(other.params_, fitter.params_)
+    np.testing.assert_array_equal(other.score_samples(X), fitter.score_samples(X))
+    np.testing.assert_array_equal(other.sample(3), fitter.sample(3))
+    assert not hasattr(clone(fitter), "params_")
+    assert_same_params(clone(fitter).fit(X).params_, fitter.params_)
+
+
+# Data in and out
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        pd.DataFrame,
+        pl.DataFrame,
+        partial(np.asarray, order="F"),
+        np.ndarray.tolist,
+    ],
+    ids=["pandas", "polars", "fortran", "lists"],
+)
+def test_any_table_will_do(factors, convert):
+    fitter = fitter_of(FactorAnalysisModel(1)).fit(factors)
+    data = convert(factors)
+    if hasattr(data, "columns"):
+        data.columns = list("abcd")
+    other = clone(fitter).fit(data)
+    assert_same_params(other.params_, fitter.params_)
+    # Sums over memory laid out otherwise.
+    np.testing.assert_allclose(
+        other.score_samples(data), fitter.score_samples(factors), rtol=1e-12
+    )
+    assert hasattr(other, "feature_names_in_") == hasattr(data, "columns")
+
+
+def test_float32_is_made_float64(factors):
+    single = factors.astype(np.float32)
+    model = FactorAnalysisModel(1)
+    one, other = (fitter_of(model).fit(X) for X in (single, single.astype(float)))
+    assert_same_params(one.params_, other.params_)
+    assert all(value.dtype == np.float64 for value in one.params_.values())
+    assert one.transform(single).dtype == np.float64
+
+
+@pytest.mark.parametrize("library, frame", [("pandas", pd), ("polars", pl)])
+def test_set_output(factors, library, frame):
+    fitter = fitter_of(FactorAnalysisModel(2)).fit(factors)
+    plain = fitter.transform(factors)
+    assert isinstance(plain, np.ndarray)
+    Z = fitter.set_output(transform=library).transform(factors)
+    assert isinstance(Z, frame.DataFrame)
+    names = ["wakesleepfitter0", "wakesleepfitter1"]
+    assert list(Z.columns) == list(fitter.get_feature_names_out()) == names
+    np.testing.assert_array_equal(Z.to_numpy(), plain)
+
+
+def test_pipeline_and_search_over_the_regression(factors):
+    pipeline = make_pipeline(StandardScaler(), fitter_of(FactorAnalysisModel(1)))
+    grid = {"wakesleepfitter__regressor__gamma": [0.1, "median"]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(factors)
+    scores = search.cv_results_["mean_test_score"]
+    assert scores.shape == (2,) and np.isfinite(scores).all()
+    assert search.best_estimator_.transform(factors).shape == (300, 1)
+
+
+def test_search_over_the_model():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 1)) * 0.5
+    X[:150] += 4
+    fitter = fitter_of(GaussianMixtureModel(1), max_iter=100)
+    search = GridSearchCV(fitter, {"model__n_components": [1, 2]}, cv=2).fit(X)
+    assert search.best_params_ == {"model__n_components": 2}
+    assert search.best_estimator_.params_["means"].shape == (2, 1)
+
+
+# What it says of data
+
+
+def test_transform_is_the_posterior_mean(factors, factor_fit):
+    mean, variance = posterior_of(factor_fit, factors)
+    Z = factor_fit.transform(factors)
+    assert Z.shape == (300, 1)
+    np.testing.assert_allclose(Z[:, 0], mean, atol=0.1 * np.sqrt(variance))
+    moment = factor_fit.posterior_expectation(factors, lambda z: z[:, 0] ** 2)
+    np.testing.assert_allclose(moment, mean**2 + variance, rtol=0.1, atol=0.05)
+
+
+def test_transform_of_categories_is_their_probabilities():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 1)) + np.repeat([0, 2], 100)[:, None]
+    fitter = fitter_of(GaussianMixtureModel(2), max_iter=50).fit(X)
+    weights = np.exp(fitter.params_["logits"])
+    scales = fitter.params_["min_scale"] + np.exp(fitter.params_["log_scale"])
+    densities = weights * np.exp(log_normal(X, fitter.params_["means"].T, scales.T))
+    expected = densities / densities.sum(axis=1, keepdims=True)
+    # Every component is among the candidates of every row.
+    np.testing.assert_allclose(fitter.transform(X), expected, atol=0.05)
+    np.testing.assert_allclose(fitter.transform(X).sum(axis=1), 1, rtol=1e-12)
+
+
+def test_posterior_expectation_of_any_shape(factors, factor_fit):
+    X = factors[:7]
+
+    def powers(z):
+        return np.stack([np.ones_like(z), z], axis=2)
+
+    expectation = factor_fit.posterior_expectation(X, powers)
+    assert expectation.shape == (7, 1, 2)
+    np.testing.assert_allclose(expectation[:, 0, 0], 1, rtol=1e-12)
+    np.testing.assert_allclose(expectation[:, :, 1], factor_fit.transform(X))
+
+
+def test_score_gradient_is_the_score(factors, factor_fit):
+    X = factors[:20]
+    estimates = factor_fit.score_gradient(X)
+    exact = exact_scores(factor_fit.model_, factor_fit.params_, X)
+    assert estimates.keys() == exact.keys() == {"loadings", "mean", "log_scale"}
+    for name, expected in exact.items():
+        assert estimates[name].shape == (20, *factor_fit.params_[name].shape)
+        error = np.linalg.norm(estimates[name] - expected) / np.linalg.norm(expected)
+        assert error < 0.1
+    alone = factor_fit.score_gradient(X[3:4])
+    for name in exact:
+        np.testing.assert_allclose(alone[name][0], estimates[name][3], rtol=1e-8)
+
+
+@pytest.mark.parametrize("gradient", ["joint", "likelihood"])
+def test_score_gradient_by_regression(X, gradient):
+    """Of a model whose latents are anything: d/dmu log N(x; mu, 2) = (x - mu) / 2."""
+
+    class Anything(Shift):
+        latent_support = "any"
+        log_prior = None
+
+    fitter = fitter_of(
+        Anything(), gradient=gradient, regressor=GOOD, n_sleep=1000, max_iter=1
+    )
+    fitter.fit(X)
+    score = (X[:, 0] - fitter.params_["mu"]) / 2
+    estimate = fitter.score_gradient(X)["mu"]
+    assert np.linalg.norm(estimate - score) < 0.2 * np.linalg.norm(score)
+
+
+def test_scores_are_repeatable_and_of_a_row_alone(factors, factor_fit):
+    fitter = clone(factor_fit).set_params(scoring="importance", max_iter=20)
+    fitter.fit(factors)
+    scores = fitter.score_samples(factors)
+    np.testing.assert_array_equal(fitter.score_samples(factors), scores)
+    one_by_one = [fitter.score_samples(row[None])[0] for row in factors[:9]]
+    np.testing.assert_allclose(one_by_one, scores[:9], rtol=1e-10)
+    np.testing.assert_allclose(fitter.score_samples(factors[::-1]), scores[::-1])
+    assert fitter.score(factors) == pytest.approx(scores.mean(), rel=1e-12)
+    exact = fitter.model_.exact_log_likelihood(fitter.params_, factors)
+    np.testing.assert_allclose(scores, exact, atol=0.1)
+
+
+def test_scores_of_a_mixture_are_exact():
+    """With every category among the candidates, by its exact share."""
+    X = np.random.default_rng(0).standard_normal((100, 2))
+    fitter = fitter_of(GaussianMixtureModel(2), scoring="importance").fit(X)
+    exact = fitter.model_.exact_log_likelihood(fitter.params_, X)
+    np.testing.assert_allclose(fitter.score_samples(X), exact, atol=0.1)
+
+
+def test_scoring_rules(X):
+    class NoPrior(Shift):
+        log_prior = None
+
+    class Anything(NoPrior):
+        latent_support = "any"
+
+    class Exact(Shift):
+        def exact_log_likelihood(self, params, X):
+            return log_normal(X[:, 0], params["mu"], np.sqrt(2))
+
+    def scores_of(model, scoring="auto"):
+        return fitter_of(model, scoring=scoring).fit(X).score_samples(X)
+
+    exact = scores_of(Exact())
+    importance = scores_of(Shift())
+    np.testing.assert_array_equal(scores_of(Exact(), "exact"), exact)
+    np.testing.assert_array_equal(scores_of(Exact(), "importance"), importance)
+    np.testing.assert_allclose(importance, exact, atol=0.1)
+    assert np.abs(importance - exact).max() > 0
+    np.testing.assert_allclose(scores_of(NoPrior()), exact, atol=0.1)
+
+    energy = scores_of(Shift(), "energy")
+    fitter = fitter_of(Anything()).fit(X)
+    # E|x - y| and E|y - y'| of normal variables.
+    distance = fitter.params_["mu"] - X[:, 0]
+    spread = np.sqrt(2 / np.pi)
+    expected = spread - mean_distance(distance, np.sqrt(2))
+    np.testing.assert_allclose(fitter.score_samples(X), expected, atol=0.15)
+    assert energy.shape == exact.shape
+
+    for model, scoring in ((Shift(), "exact"), (Anything(), "importance")):
+        with pytest.raises(ValueError, match="scoring must be 'auto' or one of"):
+            scores_of(model, scoring)
+
+
+def mean_distance(mean, scale):
+    """E|y| of y ~ N(mean, scale^2)."""
+    from scipy.stats import norm
+
+    t = mean / scale
+    return scale * np.sqrt(2 / np.pi) * np.exp(-(t**2) / 2) + mean * (
+        1 - 2 * norm.cdf(-t)
+    )
+
+
+def test_draws(factors):
+    fitter = fitter_of(FactorAnalysisModel(1)).fit(factors)
+    first, second = fitter.sample(5), fitter.sample(5)
+    assert first.shape == (5, 4)
+    assert np.all(first != second)
+    fitter.fit(factors)
+    np.testing.assert_array_equal(fitter.sample(5), first)
+    np.testing.assert_array_equal(fitter.sample(5), second)
+
+    seeded = fitter.sample(5, random_state=3)
+    np.testing.assert_array_equal(fitter.sample(5, random_state=3), seeded)
+    x, z = fitter.sample(5, random_state=3, return_latent=True)
+    np.testing.assert_array_equal(x, seeded)
+    assert z.shape == (5, 1)
+    state = np.random.RandomState(3)
+    np.testing.assert_array_equal(fitter.sample(5, random_state=state), seeded)
+    assert np.all(fitter.sample(5, random_state=state) != seeded)
+    assert fitter.sample().shape == (1, 4)
+    with pytest.raises(ValueError, match="n_samples must be a positive integer"):
+        fitter.sample(0)
+
+
+def test_draws_are_of_the_fitted_model(factors, factor_fit):
+    x, z = factor_fit.sample(20_000, random_state=0, return_latent=True)
+    params = factor_fit.params_
+    noise = params["min_scale"] + np.exp(params["log_scale"])
+    covariance = params["loadings"] @ params["loadings"].T + np.diag(noise**2)
+    np.testing.assert_allclose(np.cov(x.T), covariance, atol=0.06)
+    np.testing.assert_allclose(
+        x.T @ z / len(z),
+        params["loadings"] + params["mean"][:, None] * z.mean(),
+        atol=0.06,
+    )
+
+
+# Progress
+
+
+def test_verbose(X, capsys):
+    fitter_of(Shift(), max_iter=40).fit(X)
+    assert capsys.readouterr().out == ""
+    fitter_of(Shift(), max_iter=40, verbose=1).fit(X)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20
+    assert lines[-1].split()[:3] == ["iteration", "40", "objective"]
+    fitter_of(Shift(), max_iter=40, verbose=2).fit(X)
+    assert len(capsys.readouterr().out.splitlines()) == 40
+
+
+class Watcher:
+    """A callback that counts tasks, and stops after `n` of them."""
+
+    def __init__(self, n):
+        self.n, self.tasks, self.params = n, [], []
+
+    def setup(self, estimator, context):
+        self.tasks.append("setup")
+
+    def teardown(self, estimator, context):
+        self.tasks.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context, *, X=None):
+        self.tasks.append("begin")
+
+    def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+        self.tasks.append("end")
+        if fitted_estimator is not None:
+            self.params.append(float(fitted_estimator.params_["mu"]))
+        return len(self.params) == self.n
+
+
+def with_callback(fitter, callback):
+    return fitter.set_callbacks(callback) if HAS_CALLBACKS else fitter
+
+
+@pytest.mark.parametrize("n, n_iter", [(7, 7), (100, 15)])
+def test_callbacks(X, n, n_iter):
+    """They see every task and may stop the fit; before scikit-learn 1.9, no effect."""
+    watcher = Watcher(n)
+    fitter = with_callback(fitter_of(Shift()), watcher).fit(X)
+    if not HAS_CALLBACKS:
+        assert fitter.n_iter_ == 15
+        assert not hasattr(fitter, "set_callbacks")
+        return
+    assert fitter.n_iter_ == n_iter
+    tasks = ["begin", "end"] * n_iter
+    assert watcher.tasks == ["setup", "begin", *tasks, "end", "teardown"]
+    assert len(set(watcher.params)) == n_iter

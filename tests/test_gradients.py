@@ -1,0 +1,215 @@
+"""Estimators of the mean score, against each other and against exact scores."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.kernel_approximation import Nystroem
+from toys import Chain, Curved, exact_scores, flat, free, training
+
+from amortsk import (
+    AmortisedGradientRegressor,
+    RandomFourierFeatures,
+)
+from amortsk.models import FactorAnalysisModel, GaussianMixtureModel
+from amortsk.pairs import log_joint_terms
+from amortsk.regression import standardised
+
+REGRESSOR = AmortisedGradientRegressor(n_components=100, gamma=0.5, trend="linear")
+# Wherever a draw's seed is a number, these need none.
+MAPS = {
+    "exact": {"features": None, "gamma": 0.3, "kernel": "matern32"},
+    "fourier": {"features": RandomFourierFeatures(60, gamma=0.3, random_state=0)},
+    "nystroem": {"features": Nystroem(gamma=0.3, n_components=60, random_state=0)},
+}
+
+
+def start(model, n, seed=0):
+    """Generic parameters, n draws of the model, and where they are high.
+
+    Over draws of the model the mean score is zero; over half of them it is not.
+    """
+    rng = np.random.default_rng(seed)
+    if isinstance(model, FactorAnalysisModel | GaussianMixtureModel):
+        X = rng.standard_normal((50, 3)) * [0.5, 1.0, 2.0]
+    else:
+        X = None
+    params = model.init_params(X, rng)
+    for name in free(model, params):
+        params[name] = params[name] + 0.3 * rng.standard_normal(params[name].shape)
+    X = model.sample(params, 2 * n, rng)[1]
+    return params, X[np.argsort(X.sum(axis=1))[n:]]
+
+
+def relative_error(model, params, X, gradient, seeds, **options):
+    """Of the mean estimate over seeds."""
+    regressor = clone(REGRESSOR).set_params(gamma=options.pop("gamma", 0.5))
+    exact = flat(exact_scores(model, params, X), len(X)).mean(axis=0)
+    total = 0.0
+    for seed in seeds:
+        run = training(model, params, gradient, regressor, X.shape[1], seed, **options)
+        total = total + flat(run.estimate(run.sleep(), X).gradient)
+    return np.linalg.norm(total / len(seeds) - exact) / np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("trend", [None, "constant", "linear"])
+@pytest.mark.parametrize("features", MAPS)
+@pytest.mark.parametrize("half_width", [None, 1], ids=["whole rows", "local terms"])
+def test_direct_joint_and_regressor_agree(features, trend, half_width):
+    model = Chain(2, 4, half_width)
+    params, X = start(model, 10)
+    regressor = AmortisedGradientRegressor(alpha=0.1, trend=trend, **MAPS[features])
+
+    def run_of(gradient):
+        return training(model, params, gradient, regressor, 4, seed=0, n_sleep=60)
+
+    joint, direct = (
+        run.estimate(run.sleep(), X) for run in (run_of("joint"), run_of("direct"))
+    )
+    assert direct.objective == pytest.approx(joint.objective, rel=1e-8)
+
+    # The public class on the same rows: of whole draws, or of all terms' windows.
+    run = run_of("joint")
+    draws = run.sleep().first
+    run.regression.select(draws, None, np.random.default_rng(0))
+    block, scaling = run.regression.blocks[0], run.regression.scalings[0]
+    rows = standardised(block, scaling, draws.x)
+    public = clone(regressor).fit(rows, np.zeros(len(rows)))
+
+    def targets(params):
+        return log_joint_terms(model, params, draws.z, draws.x).reshape(-1)
+
+    queries = standardised(block, scaling, X)
+    weight = np.full(len(queries), 1 / len(X))
+    gradient = public.gradient(targets, params, queries, sample_weight=weight)
+
+    for name in params:
+        np.testing.assert_allclose(direct.gradient[name], joint.gradient[name], 1e-8)
+        np.testing.assert_allclose(gradient[name], joint.gradient[name], 1e-8)
+
+
+@pytest.mark.parametrize(
+    "gradient, size, few, many",
+    [
+        ("joint", "n_sleep", 300, 3000),
+        ("likelihood", "n_sleep", 300, 3000),
+        ("importance", "n_proposals", 20, 200),
+    ],
+)
+def test_errors_fall_as_one_over_root_n(gradient, size, few, many):
+    model = Curved()
+    params, X = start(model, 50)
+    options = {"n_sleep": 300}
+
+    def error(n):
+        options[size] = n
+        errors = [
+            relative_error(model, params, X, gradient, [seed], **options)
+            for seed in range(16)
+        ]
+        return np.sqrt(np.mean(np.square(errors)))
+
+    rate = np.log(error(many) / error(few)) / np.log(many / few)
+    assert -0.8 < rate < -0.3
+
+
+# At most 1.25 times the largest of 20 errors, each of other seeds.
+@pytest.mark.parametrize(
+    "model, gamma, gradient, bound",
+    [
+        (FactorAnalysisModel(1), 0.15, "joint", 0.2),
+        (FactorAnalysisModel(1), 0.15, "likelihood", 0.2),
+        (FactorAnalysisModel(1), 0.15, "importance", 0.05),
+        (GaussianMixtureModel(2), 0.5, "joint", 0.12),
+        (GaussianMixtureModel(2), 0.5, "likelihood", 0.12),
+        (GaussianMixtureModel(2), 0.5, "importance", 0.03),
+        (Chain(2, 3, half_width=2), 0.15, "joint", 0.2),
+        (Chain(2, 3), 0.15, "joint", 0.2),
+        (Chain(2, 3), 0.15, "likelihood", 0.2),
+        (Chain(2, 3), 0.15, "importance", 0.05),
+    ],
+)
+def test_near_the_exact_score(model, gamma, gradient, bound):
+    params, X = start(model, 100)
+    options = {"gamma": gamma, "n_sleep": 2000}
+    assert relative_error(model, params, X, gradient, range(5), **options) < bound
+
+
+class Unknown(Curved):
+    """Latents that no proposal fits, with no prior to weigh their draws by."""
+
+    latent_support = "any"
+
+
+class Seen(Unknown):
+    """The same with a prior, and noise enough for its draws to be of use."""
+
+    scale = 1.0
+
+    def log_prior(self, params, z):
+        return np.sum(-0.5 * z**2 - 0.5 * np.log(2 * np.pi), axis=1)
+
+
+class Unseen(Seen):
+    """Hardly any of the prior's draws explain a row."""
+
+    scale = 1e-3
+
+
+@pytest.mark.parametrize(
+    "model, name, reason",
+    [
+        (FactorAnalysisModel(1), "importance", "effective sample size of proposals"),
+        (Chain(2, 3, half_width=1), "joint", "local terms"),
+        (Seen(), "importance", "effective sample size of sleep latents"),
+        (Unknown(), "likelihood", "effective sample size below 10"),
+        (Unseen(), "likelihood", "effective sample size below 10"),
+    ],
+)
+def test_auto_picks_and_says_why(model, name, reason):
+    params, X = start(model, 30)
+    run = training(model, params, "auto", REGRESSOR, X.shape[1], 0, n_sleep=200)
+    estimate = run.estimate(run.sleep(), X)
+    assert run.estimator.name == name
+    assert reason in run.estimator.reason
+    assert np.isfinite(flat(estimate.gradient)).all()
+    assert np.isnan(estimate.effective_sample_size) == (name != "importance")
+
+
+def test_importance_without_candidates_says_so():
+    params, X = start(Unknown(), 30)
+    with pytest.raises(ValueError, match="needs log_prior where latent_support is"):
+        training(Unknown(), params, "importance", REGRESSOR, X.shape[1], 0)
+
+
+def test_sleep_latents_of_an_exponential_family_are_weighed_alike():
+    """By matrix products, or pair by pair: one answer."""
+
+    class Plain(FactorAnalysisModel):
+        latent_support = "any"
+        natural_params = None
+
+    class Natural(FactorAnalysisModel):
+        latent_support = "any"
+
+    params, X = start(Natural(1), 30)
+    plain, natural = (
+        training(model, params, "importance", REGRESSOR, 3, 0, n_sleep=100)
+        for model in (Plain(1), Natural(1))
+    )
+    plain, natural = (run.estimate(run.sleep(), X) for run in (plain, natural))
+    assert natural.effective_sample_size == pytest.approx(plain.effective_sample_size)
+    for name in natural.gradient:
+        np.testing.assert_allclose(natural.gradient[name], plain.gradient[name], 1e-8)
+
+
+def test_likelihood_of_an_exponential_family_is_weighed_alike():
+    class Plain(FactorAnalysisModel):
+        natural_params = None
+
+    params, X = start(Plain(1), 30)
+    gradients = []
+    for model in (Plain(1), FactorAnalysisModel(1)):
+        run = training(model, params, "likelihood", REGRESSOR, 3, 0, n_sleep=100)
+        gradients.append(run.estimate(run.sleep(), X).gradient)
+    for name in gradients[0]:
+        np.testing.assert_allclose(gradients[1][name], gradients[0][name], 1e-8)

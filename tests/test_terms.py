@@ -1,0 +1,123 @@
+"""Windows of columns and the rows of the pooled regression."""
+
+import numpy as np
+import pytest
+
+from amortsk import windows
+from amortsk.terms import Block, check_term_columns, make_blocks, widen
+
+
+@pytest.mark.parametrize("n_columns", [1, 2, 5])
+@pytest.mark.parametrize("half_width", [0, 1, 3])
+def test_windows(n_columns, half_width):
+    expected = [
+        [
+            c if 0 <= c < n_columns else -1
+            for c in range(t - half_width, t + half_width + 1)
+        ]
+        for t in range(n_columns)
+    ]
+    np.testing.assert_array_equal(windows(n_columns, half_width), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        *[((n, 1), "n_columns") for n in (0, -1, 2.0, "3", None)],
+        *[((3, h), "half_width") for h in (-1, 1.0, "1", None)],
+    ],
+    ids=str,
+)
+def test_bad_windows_are_named(arguments, name):
+    with pytest.raises(ValueError, match=f"{name} must be an integer"):
+        windows(*arguments)
+
+
+def test_term_columns_may_differ_in_width():
+    checked = check_term_columns([[0, 1], [-1, 0, 2]], 3)
+    assert [columns.tolist() for columns in checked] == [[0, 1], [-1, 0, 2]]
+
+
+@pytest.mark.parametrize(
+    "term_columns",
+    [
+        [[0, 3]],
+        [[0, -2]],
+        [[-1, -1]],
+        [[0.0, 1.0]],
+        [[True, False]],
+        [[]],
+        [[[0, 1]]],
+        [[0, 1], ["a"]],
+        [0, 1],
+    ],
+    ids=str,
+)
+def test_bad_term_columns_are_named(term_columns):
+    with pytest.raises(ValueError, match=r"term_columns must hold, .* 0\.\.2"):
+        check_term_columns(term_columns, 3)
+
+
+@pytest.mark.parametrize(("half_width", "wider"), [(0, 1), (1, 2), (2, 4), (4, 8)])
+def test_widened_windows_have_twice_the_half_width(half_width, wider):
+    widened = widen(list(windows(6, half_width)))
+    np.testing.assert_array_equal(widened, windows(6, wider))
+
+
+def test_widening_keeps_centres():
+    # The last column is taken to be the largest index.
+    widened = widen([np.array([2, 3, 4]), np.array([8]), np.array([0, 1, 2, 3, 4])])
+    expected = [[1, 2, 3, 4, 5], [7, 8, -1], [-1, -1, 0, 1, 2, 3, 4, 5, 6]]
+    assert [columns.tolist() for columns in widened] == expected
+
+
+@pytest.mark.parametrize("columns", [[0, 2, 4], [2, 1, 0], [0, 1, -1, 3, 4, 6]])
+def test_irregular_windows_are_not_widened(columns):
+    assert widen([np.array(columns)]) is None
+
+
+def test_a_whole_row_is_one_term():
+    x = np.arange(6.0).reshape(2, 3)
+    (block,) = make_blocks(None, 3)
+    np.testing.assert_array_equal(block.rows(x), x)
+    assert block.n_terms == 1
+
+
+def test_rows_of_terms_tell_zeros_from_ends():
+    x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    (block,) = make_blocks(windows(3, 1), 3)
+    # Row by row and term by term; then one indicator for each end.
+    expected = [
+        [0, 1, 2, 1, 0],
+        [1, 2, 3, 0, 0],
+        [2, 3, 0, 0, 1],
+        [0, 4, 5, 1, 0],
+        [4, 5, 6, 0, 0],
+        [5, 6, 0, 0, 1],
+    ]
+    np.testing.assert_array_equal(block.rows(x), expected)
+
+
+def test_terms_inside_the_row_have_no_indicators():
+    x = np.array([[1.0, 2.0, 3.0]])
+    block = Block(np.array([[0, 1], [2, 1]]), [0, 1])
+    np.testing.assert_array_equal(block.rows(x), [[1, 2], [3, 2]])
+
+
+def test_terms_of_equal_width_share_a_block():
+    blocks = make_blocks([[0, 1], [2], [1, 2], [0]], 3)
+    assert [block.terms.tolist() for block in blocks] == [[1, 3], [0, 2]]
+    assert [block.columns.tolist() for block in blocks] == [
+        [[2], [0]],
+        [[0, 1], [1, 2]],
+    ]
+    assert [block.n_terms for block in blocks] == [2, 2]
+
+
+def test_rows_leave_the_data_as_they_were():
+    x = np.ones((2, 3))
+    x.flags.writeable = False
+    (block,) = make_blocks(windows(3, 1), 3)
+    rows = block.rows(x)
+    rows += 1
+    np.testing.assert_array_equal(x, 1)
