@@ -7,7 +7,7 @@ from sklearn.utils import check_array, check_random_state
 
 from amortsk.autodiff import pullback
 from amortsk.latents import take
-from amortsk.model import LatentVariableModel, call, name_of, validate_params
+from amortsk.model import LatentVariableModel, initial_params, name_of
 from amortsk.pairs import flatten, join, log_joint, log_joint_terms
 from amortsk.proposals import Proposal, latent_supports, normalise
 from amortsk.regression import column_scaling
@@ -52,8 +52,9 @@ def check_model(fitter_or_model, X=None, random_state=None):
     sign, but not a fixed prior that was left out. And if the true z of a draw is put
     among K proposals :math:`q(z|x)`, importance weights :math:`w \propto p/q` over all
     K + 1 leave expectations unchanged,
-    :math:`E[\sum_k w_k T(z_k) - T(z)] = 0`; this finds a missing prior too. Either is a
-    ValueError beyond five standard errors.
+    :math:`E[\sum_k w_k T(z_k) - T(z)] = 0`; this finds a missing prior too, unless it
+    is constant. An additive constant that was left out, which `score` needs, neither can
+    see. Either is a ValueError beyond five standard errors.
 
     Parameters
     ----------
@@ -102,8 +103,7 @@ def check_model(fitter_or_model, X=None, random_state=None):
         X = check_array(X, dtype=np.float64)
     entropy = int(check_random_state(random_state).randint(2**31 - 1))
     seeds = np.random.SeedSequence(entropy).spawn(5)
-    params = call(model, "init_params", X, np.random.default_rng(seeds[0]))
-    params = validate_params(params, name_of(model, "init_params"))
+    params = initial_params(model, X, np.random.default_rng(seeds[0]))
     n_features = None if X is None else X.shape[1]
     with np.errstate(all="ignore"):
         draws = dry_run(model, params, n_features, seeds[1])
@@ -216,7 +216,7 @@ def _conditional_importance(model, params, seed):
     t = _standard_errors(differences)
     worst = int(np.abs(t).argmax())
     moment = ("the mean", "the mean square")[worst // targets.shape[1]]
-    return float(t[worst]), f"{moment} of statistic {worst % targets.shape[1]} of z"
+    return float(t[worst]), f"{moment} of coordinate {worst % targets.shape[1]} of z"
 
 
 def _standard_errors(values):

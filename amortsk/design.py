@@ -1,8 +1,9 @@
 """The columns of the regression: a trend beside random features or the exact kernel."""
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.spatial.distance import pdist
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -55,6 +56,9 @@ def check_parameters(regressor):
             f"kernel must be one of {KERNELS}, of {KERNELS[:2]} with Nystroem, got "
             f"{kernel!r}"
         )
+    n = regressor.n_components
+    if not isinstance(n, Integral) or n < 1:
+        raise ValueError(f"n_components must be a positive integer, got {n!r}")
     for name, words in (("gamma", ("loo", "median", "scale")), ("alpha", ("loo",))):
         value = getattr(regressor, name)
         if isinstance(value, str):
@@ -97,7 +101,8 @@ class Design:
         """Features, or the exact kernel with the fitted rows."""
         if self.features is None:
             return kernel_matrix(self.regressor, self.gamma, X, self.X)
-        return np.asarray(self.features.transform(X))
+        F = self.features.transform(X)
+        return F.toarray() if issparse(F) else np.asarray(F)
 
     def columns(self, X):
         """Trend columns, then penalised ones, of shape (n, q + D)."""
@@ -192,18 +197,26 @@ def feature_map(regressor, gamma, X, seed):
         )
     else:
         groups = check_groups(regressor.groups, X.shape[1])
+        share = regressor.n_components // len(groups)
+        if not share:
+            raise ValueError(
+                f"n_components must be at least one for each of {len(groups)} groups, "
+                f"got {regressor.n_components!r}"
+            )
         features = Nystroem(
             kernel=regressor.kernel,
             gamma=gamma,
-            n_components=min(len(X), max(1, regressor.n_components // len(groups))),
+            n_components=min(len(X), share),
             random_state=seed,
         )
-        if len(groups) > 1:
+        if regressor.groups is not None:
             features = ColumnTransformer(
                 [(f"group{i}", features, list(g)) for i, g in enumerate(groups)]
             )
-    # A global set_output(transform="pandas") must not reach inside.
-    return features.set_output(transform="default").fit(X)
+    if hasattr(features, "set_output"):
+        # A global transform_output="pandas" must not reach inside.
+        features.set_output(transform="default")
+    return features.fit(X)
 
 
 def kernel_matrix(regressor, gamma, X, Y):

@@ -170,9 +170,7 @@ class RandomFourierFeatures(
                 np.linalg.qr(rng.standard_normal((n_features, n_features)))[0]
                 for _ in range(n_blocks)
             ]
-            # Random signs make each factor Haar distributed, not merely orthogonal.
-            signs = rng.choice([-1.0, 1.0], size=n_frequencies)
-            normal = np.hstack(blocks)[:, :n_frequencies] * radii * signs
+            normal = np.hstack(blocks)[:, :n_frequencies] * radii
         if self.kernel != "rbf":
             # The spectral density of a Matern kernel is a multivariate Student t.
             df = {"matern32": 3, "matern52": 5}[self.kernel]
@@ -216,6 +214,10 @@ def check_groups(groups, n_features):
             return list(np.arange(n_features)[:, np.newaxis])
         raise ValueError(
             f"groups must be None, 'columns' or index arrays, got {groups!r}"
+        )
+    if not np.iterable(groups):
+        raise ValueError(
+            f"groups must be None, 'columns' or a list of index arrays, got {groups!r}"
         )
     checked = [np.atleast_1d(np.asarray(group)) for group in groups]
     for group in checked:
@@ -264,7 +266,8 @@ class PolynomialTrend:
         self.center = X.mean(0)
         scale = X.std(0)
         # Rounding leaves a constant column with a spread of its own.
-        constant = scale <= 1e-12 * np.abs(self.center)
+        rounding = 1e4 * np.finfo(X.dtype).eps
+        constant = scale <= rounding * np.abs(self.center)
         self.scale = np.where(constant | (scale == 0), np.inf, scale)
         columns = self._columns(X)
         if columns.shape[1] > max(1, len(X) / 4):
@@ -277,7 +280,7 @@ class PolynomialTrend:
         if columns.shape[1] > 1:
             R, pivots = linalg.qr(columns, mode="r", pivoting=True)
             diagonal = np.abs(np.diag(R))
-            self.kept = np.sort(pivots[diagonal > 1e-9 * diagonal[0]])
+            self.kept = np.sort(pivots[diagonal > rounding * diagonal[0]])
         return self
 
     def transform(self, X):

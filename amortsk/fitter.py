@@ -26,7 +26,7 @@ from amortsk.evaluation import (
     scoring_rule,
 )
 from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
-from amortsk.model import FunctionModel, call, name_of, validate_params
+from amortsk.model import FunctionModel, call, initial_params
 from amortsk.optimizers import decay
 from amortsk.proposals import latent_supports
 from amortsk.regressor import AmortisedGradientRegressor
@@ -94,8 +94,9 @@ class WakeSleepFitter(
         the ends, see :func:`windows`; or a list of such rows, of any widths.
     regressor : AmortisedGradientRegressor, default=None
         The regression; None is ``AmortisedGradientRegressor(trend="linear")``, with a
-        constant trend where `n_sleep` is under four times the columns. It sees columns
-        in units of the sleep draws' standard deviations.
+        constant trend where `n_sleep` is under four times the columns. (One of your own
+        has a constant trend unless you set it.) It sees columns in units of the sleep
+        draws' standard deviations.
     gradient : {"auto", "joint", "likelihood", "importance", "direct"}, default="auto"
         Estimator of the gradient, see the user guide. ``"auto"`` is ``"joint"`` for
         local terms; else ``"importance"`` while the median effective sample size of the
@@ -313,8 +314,7 @@ class WakeSleepFitter(
             words = check_random_state(self.random_state).randint(2**31 - 1, size=4)
             entropy = [int(word) for word in words]
             rng = np.random.default_rng(stream(entropy, INIT))
-            params = model.init_params(X.copy(), rng)
-            params = validate_params(params, name_of(model, "init_params"))
+            params = initial_params(model, X.copy(), rng)
         else:
             entropy, params = last.entropy, last.params
         draws = dry_run(model, params, X.shape[1], stream(entropy, DRY_RUN))
@@ -452,9 +452,9 @@ class WakeSleepFitter(
                 )
         if run.window.drift() > DRIFTING:
             warnings.warn(
-                f"the gradient still pointed one way at the end "
-                f"({run.window.drift():.1f} standard errors from zero): more steps "
-                "(max_iter, or warm_start to go on) or a larger learning_rate may help",
+                f"the gradient still pointed one way ({run.window.drift():.1f} "
+                f"standard errors from zero) after max_iter={self.max_iter} iterations: "
+                "take more, go on with warm_start, or raise the learning_rate",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -151,14 +151,23 @@ def has_natural_params(model):
     )
 
 
-def validate_params(params, source):
-    """Float64 copies of a dict of parameters.
+def initial_params(model, X, rng):
+    """Where the model starts, as float64 copies.
 
     Raises
     ------
     ValueError
-        If `params` is not a non-empty dict of finite float arrays.
+        If ``init_params`` raises, or gives no non-empty dict of finite float arrays.
     """
+    source = name_of(model, "init_params")
+    try:
+        params = model.init_params(X, rng)
+    except Exception as error:
+        what = "without data" if X is None else f"for X of shape {X.shape}"
+        advice = "; pass X" if X is None else ""
+        raise ValueError(
+            f"{source} raised {type(error).__name__} {what}: {error}{advice}"
+        ) from error
     if not isinstance(params, dict) or not params:
         raise ValueError(
             f"{source} must give a non-empty dict of float arrays, got "

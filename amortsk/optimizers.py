@@ -59,7 +59,7 @@ def decay(iteration, n_iterations):
     Without decay (and averaging) the noise of the gradient, not its mean, decides where
     the iterates end.
     """
-    progress = max(0.0, 2 * (iteration + 1) / n_iterations - 1)
+    progress = max(0.0, 2 * iteration / n_iterations - 1)
     return 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress))
 
 

@@ -36,8 +36,13 @@ def latent_supports(support, z):
         and support
         and support[0] in ("categorical", "interval")
     )
-    if isinstance(support, dict):
+    if isinstance(support, dict) and isinstance(z, dict) and set(support) == set(z):
         support = [support[name] for name in z]
+    if not one and not isinstance(support, (list, tuple)):
+        raise ValueError(
+            "latent_support must be one support, or one for each part of the latents, "
+            f"got {support!r}"
+        )
     supports = [support] * len(arrays) if one else list(support)
     if len(supports) != len(arrays):
         raise ValueError(
@@ -60,8 +65,7 @@ def _infer(part):
 
 
 def _check(support, part):
-    name = support if isinstance(support, str) else support[0]
-    arguments = () if isinstance(support, str) else tuple(support[1:])
+    name, *arguments = (support,) if isinstance(support, str) else support
     known = {
         "real": 0,
         "positive": 0,
@@ -75,9 +79,22 @@ def _check(support, part):
             "latent_support must be 'real', 'positive', ('interval', a, b), "
             f"('categorical', n), 'unit' or 'any', got {support!r}"
         )
-    if name == "categorical" and part.dtype.kind not in "iu":
+    columns, fits = as_columns(part), True
+    if name == "categorical":
+        fits = part.dtype.kind in "iu"
+        if fits and arguments[0] is not None:
+            fits = columns.min() >= 0 and columns.max() < arguments[0]
+    elif name == "positive":
+        fits = np.all(columns > 0)
+    elif name == "interval":
+        fits = np.all((columns >= arguments[0]) & (columns <= arguments[1]))
+    elif name == "unit":
+        norms = np.linalg.norm(columns, axis=1)
+        fits = columns.shape[1] > 1 and np.allclose(norms, 1, atol=1e-6)
+    if not fits:
         raise ValueError(
-            f"latent_support {support!r} needs integer latents, got {part.dtype}"
+            f"latent_support {support!r} does not fit the sampler's latents, of dtype "
+            f"{part.dtype} and shape {part.shape}, {part.min():g} to {part.max():g}"
         )
     return support
 
@@ -256,10 +273,15 @@ class Unit:
         direction, kappa = self._direction_and_concentration(moments)
         kappa = np.maximum(kappa, 1e-8)
         order = self.n_targets / 2 - 1
-        log_norm = (
+        bessel = ive(order, kappa)
+        # It underflows on a sphere of many dimensions: uniform there.
+        uniform = gammaln(order + 1) - np.log(2) - (order + 1) * np.log(np.pi)
+        log_norm = np.where(
+            bessel > 0,
             order * np.log(kappa)
             - (order + 1) * np.log(2 * np.pi)
-            - np.log(ive(order, kappa))
+            - np.log(np.maximum(bessel, 1e-300)),
+            uniform + kappa,
         )
         z = arrays[0].reshape(*arrays[0].shape[:2], -1)
         cosine = np.einsum("mkd,md->mk", z, direction)

@@ -150,7 +150,10 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
             dtype=[np.float64, np.float32],
         )
         check_parameters(self)
-        Y = y.reshape(len(y), -1).astype(X.dtype, copy=False)
+        # The smallest ridges are below the rounding of float32: it is kept outside.
+        self._dtype = X.dtype
+        X, y = X.astype(np.float64), y.astype(np.float64, copy=False)
+        Y = y.reshape(len(y), -1)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.gamma_, self.alpha_, self.loo_error_ = choose(self, X, Y, seed)
         design = self._design = Design(self, self.gamma_, X, seed)
@@ -186,7 +189,8 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         """
         X = self._validate(X)
         trend = self._design.trend.transform(X) @ self._trend_coef
-        return self.kernel_ridge_.predict(self._design.penalised(X)) + trend
+        y = self.kernel_ridge_.predict(self._design.penalised(X)) + trend
+        return y.astype(self._dtype, copy=False)
 
     def smoother_matrix(self, X):
         """The matrix A of the regression: ``smoother_matrix(X) @ y == predict(X)``.
@@ -203,7 +207,7 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         """
         X = self._validate(X)
         query = self._smoother.query(self._design.columns(X))
-        return self._smoother.weights(self._columns, query).T
+        return self._smoother.weights(self._columns, query).T.astype(self._dtype)
 
     def smoother_weights(self, X, sample_weight=None):
         """Weighted sum of the rows of the smoother matrix, without forming it.
@@ -229,8 +233,8 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
                 raise ValueError(
                     f"sample_weight must have shape ({len(X)},), got {w.shape}"
                 )
-        query = self._smoother.query(w.astype(X.dtype) @ self._design.columns(X))
-        return self._smoother.weights(self._columns, query)
+        query = self._smoother.query(w @ self._design.columns(X))
+        return self._smoother.weights(self._columns, query).astype(self._dtype)
 
     def gradient(self, func, params, X, sample_weight=None):
         r"""Gradient at `params` of the mean prediction at X for targets of `params`.
@@ -273,4 +277,4 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
 
     def _validate(self, X):
         check_is_fitted(self)
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return validate_data(self, X, dtype=np.float64, reset=False)

@@ -62,7 +62,7 @@ class Sleep:
         """The first chunk, kept."""
         if self._first is None:
             self._first = draw(self.model, self.params, *self.chunks[0])
-            self.n_redrawn += self._first.n_redrawn
+            self.n_redrawn = max(self.n_redrawn, self._first.n_redrawn)
         return self._first
 
     def map(self, function):

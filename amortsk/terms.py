@@ -57,6 +57,11 @@ def check_term_columns(term_columns, n_features):
     ValueError
         If they are not column indices, or -1.
     """
+    if not np.iterable(term_columns) or not len(term_columns):
+        raise ValueError(
+            "term_columns must hold a row of columns for each term, got "
+            f"{term_columns!r}"
+        )
     checked = [np.asarray(columns) for columns in term_columns]
     for columns in checked:
         if (

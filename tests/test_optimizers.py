@@ -82,12 +82,12 @@ def test_preconditioned_gradient_is_in_units_of_its_size():
 
 @pytest.mark.parametrize("n", [2, 10, 1000])
 def test_decay_is_one_for_the_first_half_and_ends_near_zero(n):
-    factors = np.array([decay(i, n) for i in range(n)])
-    np.testing.assert_array_equal(factors[: n // 2], 1)
-    assert (np.diff(factors[n // 2 - 1 :]) < 0).all()
+    factors = np.array([decay(i, n) for i in range(n + 1)])
+    np.testing.assert_array_equal(factors[: n // 2 + 1], 1)
+    assert (np.diff(factors[n // 2 :]) < 0).all()
     np.testing.assert_allclose(factors[-1], 0.01)
     # Half way down a cosine.
-    np.testing.assert_allclose(decay(0.75 * n - 1, n), 0.505)
+    np.testing.assert_allclose(decay(0.75 * n, n), 0.505)
 
 
 def test_guard_passes_usual_gradients_and_shortens_others():

@@ -87,7 +87,10 @@ class HierarchicalMixtureModel(DecoderModel):
         return [("categorical", self.n_components), "real"]
 
     def init_params(self, X, rng):
-        """Components of unit spread, a random network, noise of half the data's size."""
+        """Components of unit spread, a random network, half the data's spread as noise.
+
+        A narrow start would leave whole arms of the data to no component.
+        """
         check_n_components(self.n_components)
         K, L = self.n_components, self.latent_dim
         sizes = (L, *hidden_sizes(self.hidden), X.shape[1])

@@ -1,0 +1,101 @@
+"""A latent on the unit circle."""
+
+import autograd.numpy as np
+
+from amortsk.models._decoder import (
+    DecoderModel,
+    hidden_sizes,
+    init_network,
+    make_observation,
+    network,
+)
+from amortsk.observation import LOG_2PI
+
+
+class CircularLatentModel(DecoderModel):
+    r"""An angle, decoded by a neural network.
+
+    .. math::
+        z = (\cos a, \sin a), \quad a \sim U(0, 2 \pi), \qquad
+        x \,|\, z \sim p(x \,|\, g(z))
+
+    with a multilayer perceptron g of tanh units. For data that vary along a loop:
+    orientations, phases, times of day. A normal latent would have to cut the loop.
+
+    Parameters
+    ----------
+    hidden : int or tuple of int, default=(64,)
+        Widths of the network's hidden layers.
+    observation : {"gaussian", "bernoulli", "poisson"} or Observation, \
+            default="gaussian"
+        Distribution of x given the network's output; ``"gaussian"`` has one noise scale
+        for all features.
+
+    See Also
+    --------
+    FactorAnalysisModel : Normal latents, decoded linearly.
+
+    Notes
+    -----
+    The params are ``weights_i`` and ``biases_i`` of every layer i, and those of the
+    observation. The prior's density, 1 / (2 pi), is by arc length. Rotating or
+    reflecting the circle leaves the likelihood as it is: angles are found up to offset
+    and direction.
+
+    References
+    ----------
+    T. R. Davidson, L. Falorsi, N. De Cao, T. Kipf and J. M. Tomczak, "Hyperspherical
+    variational auto-encoders", UAI 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amortsk.models import CircularLatentModel
+    >>> model = CircularLatentModel(hidden=8)
+    >>> X = np.random.default_rng(0).standard_normal((50, 3))
+    >>> params = model.init_params(X, np.random.default_rng(0))
+    >>> z, x = model.sample(params, 4, np.random.default_rng(0))
+    >>> round(float(np.sum(z**2)), 3)
+    4.0
+    >>> round(float(model.log_prior(params, z)[0]), 3)
+    -1.838
+    """
+
+    latent_support = "unit"
+
+    def __init__(self, hidden=(64,), observation="gaussian"):
+        self.hidden = hidden
+        self.observation = observation
+
+    @property
+    def observation(self):
+        """The observation, made from its name if one was given."""
+        return self._observation
+
+    @observation.setter
+    def observation(self, observation):
+        self._observation = make_observation(observation)
+
+    def init_params(self, X, rng):
+        """Random weights, a circle around the mean of the data, noise of its scale."""
+        sizes = hidden_sizes(self.hidden)
+        noise = self.observation.init_params(X)
+        location, scale = self.observation.initial_output(X)
+        params = init_network((2, *sizes, len(location)), rng)
+        last = len(sizes)
+        params[f"weights_{last}"] = 0.3 * scale * params[f"weights_{last}"]
+        params[f"biases_{last}"] = location
+        return {**params, **noise}
+
+    def decode(self, params, z):
+        """Output of the network, of shape (n, n_features)."""
+        return network(params, z, sum(name.startswith("weights_") for name in params))
+
+    def draw_latents(self, params, n_samples, rng):
+        """Points on the circle, of shape (n_samples, 2)."""
+        angle = rng.uniform(0, 2 * np.pi, n_samples)
+        return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+    def log_prior(self, params, z):
+        """Log-density of the latents by arc length, of shape (n,)."""
+        return np.full(len(z), -LOG_2PI)
