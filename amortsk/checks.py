@@ -53,8 +53,8 @@ def check_model(fitter_or_model, X=None, random_state=None):
     among K proposals :math:`q(z|x)`, importance weights :math:`w \propto p/q` over all
     K + 1 leave expectations unchanged,
     :math:`E[\sum_k w_k T(z_k) - T(z)] = 0`; this finds a missing prior too, unless it
-    is constant. An additive constant that was left out, which `score` needs, neither can
-    see. Either is a ValueError beyond five standard errors.
+    is constant. Neither sees an additive constant that was left out, though `score`
+    needs it. Either is a ValueError beyond five standard errors.
 
     Parameters
     ----------

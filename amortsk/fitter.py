@@ -453,7 +453,7 @@ class WakeSleepFitter(
         if run.window.drift() > DRIFTING:
             warnings.warn(
                 f"the gradient still pointed one way ({run.window.drift():.1f} "
-                f"standard errors from zero) after max_iter={self.max_iter} iterations: "
+                f"standard errors from zero) after max_iter={self.max_iter} steps: "
                 "take more, go on with warm_start, or raise the learning_rate",
                 ConvergenceWarning,
                 stacklevel=4,

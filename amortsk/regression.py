@@ -7,6 +7,9 @@ from amortsk.terms import make_blocks
 
 # Rows used to choose bandwidth and ridge.
 SELECTION_ROWS = 2000
+# Queries are brought back between these quantiles of the sleep draws, column by column:
+# beyond them signed weights only extrapolate, and grow.
+QUERY_RANGE = (0.001, 0.999)
 # Queries whose columns are formed at once.
 QUERY_ROWS = 20_000
 
@@ -27,7 +30,7 @@ class Regression:
     def __init__(self, regressor, term_columns, n_features):
         self.regressor = regressor
         self.blocks = make_blocks(term_columns, n_features)
-        self.scalings = self.choices = None
+        self.scalings = self.ranges = self.choices = None
         self.n_terms = sum(block.n_terms for block in self.blocks)
 
     @property
@@ -46,7 +49,7 @@ class Regression:
         rng : numpy.random.Generator
         """
         previous = self.choices or [(None, None, None)] * len(self.blocks)
-        self.scalings, self.choices = [], []
+        self.scalings, self.ranges, self.choices = [], [], []
         for block, (gamma, _, _) in zip(self.blocks, previous, strict=True):
             rows = block.rows(draws.x)
             self.scalings.append(column_scaling(rows))
@@ -57,15 +60,10 @@ class Regression:
                 kept = rng.choice(len(rows), SELECTION_ROWS, replace=False)
                 rows, Y = rows[kept], Y[kept]
             center, scale = self.scalings[-1]
-            self.choices.append(
-                choose(
-                    self.regressor,
-                    (rows - center) / scale,
-                    Y,
-                    int(rng.integers(2**31 - 1)),
-                    near=gamma,
-                )
-            )
+            rows = (rows - center) / scale
+            self.ranges.append(np.quantile(rows, QUERY_RANGE, axis=0))
+            seed = int(rng.integers(2**31 - 1))
+            self.choices.append(choose(self.regressor, rows, Y, seed, near=gamma))
 
     @property
     def chosen_by_leave_one_out(self):
@@ -80,22 +78,14 @@ class Regression:
         -------
         fitted : list of FittedBlock
         """
-        fitted = [
-            FittedBlock(
-                b,
-                block,
-                scaling,
-                Design(
-                    self.regressor,
-                    gamma,
-                    standardised(block, scaling, sleep.first.x),
-                    int(rng.integers(2**31 - 1)),
-                ),
+        fitted = []
+        for b, block in enumerate(self.blocks):
+            rows = standardised(block, self.scalings[b], sleep.first.x)
+            seed = int(rng.integers(2**31 - 1))
+            design = Design(self.regressor, self.choices[b][0], rows, seed)
+            fitted.append(
+                FittedBlock(b, block, self.scalings[b], self.ranges[b], design)
             )
-            for b, (block, scaling, (gamma, _, _)) in enumerate(
-                zip(self.blocks, self.scalings, self.choices, strict=True)
-            )
-        ]
 
         def grams(draws):
             return [f.design.gram(f.columns(draws)) for f in fitted]
@@ -110,31 +100,36 @@ class Regression:
 class FittedBlock:
     """One block's regression, fitted on a sleep set."""
 
-    def __init__(self, index, block, scaling, design):
+    def __init__(self, index, block, scaling, within, design):
         self.index, self.block = index, block
-        self.scaling, self.design = scaling, design
+        self.scaling, self.range, self.design = scaling, within, design
 
     def columns(self, draws):
-        """Columns of the regression at draws, kept on them."""
-        if self.index not in draws.columns:
-            draws.columns[self.index] = self.columns_at(draws.x)
-        return draws.columns[self.index]
+        """Columns of the regression at draws, kept on them for the next pass."""
+        if draws.columns.get(self.index, (None,))[0] is not self.design:
+            draws.columns[self.index] = self.design, self.columns_at(draws.x)
+        return draws.columns[self.index][1]
 
     def columns_at(self, x):
         """Columns of the regression at rows of x."""
         return self.design.columns(standardised(self.block, self.scaling, x))
 
+    def query_columns(self, x):
+        """Columns at rows of x brought back into the range of the sleep draws."""
+        rows = standardised(self.block, self.scaling, x)
+        return self.design.columns(np.clip(rows, *self.range))
+
     def mean_query(self, x):
         """Query for the mean over rows of the sum over terms."""
         step = max(1, QUERY_ROWS // self.block.n_terms)
         total = sum(
-            self.columns_at(x[i : i + step]).sum(0) for i in range(0, len(x), step)
+            self.query_columns(x[i : i + step]).sum(0) for i in range(0, len(x), step)
         )
         return self.smoother.query(total / len(x))
 
     def queries(self, x):
         """Query for every row of x."""
-        return self.smoother.query(self.columns_at(x))
+        return self.smoother.query(self.query_columns(x))
 
     def weights(self, draws, query):
         """Weights of draws, of shape (n * n_terms,) or, for queries, (., m)."""

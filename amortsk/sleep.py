@@ -19,7 +19,7 @@ class Draws:
     n_redrawn : int
         Non-finite draws that were replaced.
     columns : dict
-        Columns of the regression at these rows, kept between passes.
+        For each block of terms the design, and its columns at these rows.
     """
 
     def __init__(self, z, x, n_redrawn=0):

@@ -224,7 +224,7 @@ def test_exceptions_name_the_function_and_are_chained(name):
     def broken(*arguments):
         raise RuntimeError("out of cheese")
 
-    with pytest.raises(ValueError, match=f"{name} raised RuntimeError: out of") as info:
+    with pytest.raises(ValueError, match=f"{name} raised Runt.*out of cheese") as info:
         fit(**{name: broken})
     assert isinstance(info.value.__cause__, RuntimeError)
     if name != "init_params":
@@ -325,7 +325,10 @@ LOCAL = {"log_joint": lambda params, z, x: log_joint(params, z, x)[:, None]}
         ({"log_prior": 1.0}, "log_prior must be a function"),
         ({"model": MODEL}, "either model= or the functions"),
         ({"latent_support": "reel"}, "latent_support must be 'real'"),
-        ({"latent_support": ("categorical", 2)}, "needs integer latents"),
+        (
+            {"latent_support": ("categorical", 2)},
+            r"latent_support \('categorical', 2\)",
+        ),
         (
             {"latent_support": ["real", "real"]},
             "has 2 entries, but the latents have 1 parts",
@@ -352,12 +355,12 @@ def test_parameters_that_are_no_use(options, message):
     [
         (FactorAnalysisModel(0), "n_components must be a positive int"),
         (GaussianMixtureModel(1.5), "n_components must be a positive int"),
-        (object(), "model"),
-        (FactorAnalysisModel, "model"),
+        (object(), "init_params raised AttributeError"),
+        (FactorAnalysisModel, "init_params raised TypeError"),
     ],
 )
 def test_models_that_are_no_use(model, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(ValueError, match=message):
         WakeSleepFitter(model=model, **QUICK).fit(X)
 
 

@@ -19,7 +19,7 @@ from amortsk.models import (
 
 X = onp.random.default_rng(0).standard_normal((100, 3)) * [0.5, 1.0, 2.0]
 SCORE = r"mean score of parameter '(\w+)' is ([\d.]+) standard errors from zero"
-PRIOR = r"given x, it weights latents so that (the mean.*) is off by ([\d.]+) standard"
+PRIOR = r"weights latents so that (the mean(?: square)?) of .* is off by ([\d.]+) stand"
 
 
 def lost_prior(base):
@@ -73,7 +73,7 @@ class Weighted(Mixture):
 
 
 MISTAKES = [
-    (lost_prior(FA)(1), PRIOR, "the mean square of statistic 0 of z"),
+    (lost_prior(FA)(1), PRIOR, "the mean square"),
     (lost_prior(Weighted)(2), PRIOR, None),
     (wrong_sign(FA, "mean")(1), SCORE, "mean"),
     (wrong_sign(Mixture, "means")(2), SCORE, None),

@@ -78,7 +78,8 @@ def test_direct_joint_and_regressor_agree(features, trend, half_width):
     def targets(params):
         return log_joint_terms(model, params, draws.z, draws.x).reshape(-1)
 
-    queries = standardised(block, scaling, X)
+    # The loop brings queries back into the range of its draws.
+    queries = np.clip(standardised(block, scaling, X), *run.regression.ranges[0])
     weight = np.full(len(queries), 1 / len(X))
     gradient = public.gradient(targets, params, queries, sample_weight=weight)
 
@@ -112,20 +113,20 @@ def test_errors_fall_as_one_over_root_n(gradient, size, few, many):
     assert -0.8 < rate < -0.3
 
 
-# At most 1.25 times the largest of 20 errors, each of other seeds.
+# Bounds are above the largest of 20 such errors with other seeds, by a fifth or more.
 @pytest.mark.parametrize(
     "model, gamma, gradient, bound",
     [
         (FactorAnalysisModel(1), 0.15, "joint", 0.2),
         (FactorAnalysisModel(1), 0.15, "likelihood", 0.2),
-        (FactorAnalysisModel(1), 0.15, "importance", 0.05),
-        (GaussianMixtureModel(2), 0.5, "joint", 0.12),
-        (GaussianMixtureModel(2), 0.5, "likelihood", 0.12),
+        (FactorAnalysisModel(1), 0.15, "importance", 0.06),
+        (GaussianMixtureModel(2), 0.5, "joint", 0.1),
+        (GaussianMixtureModel(2), 0.5, "likelihood", 0.1),
         (GaussianMixtureModel(2), 0.5, "importance", 0.03),
-        (Chain(2, 3, half_width=2), 0.15, "joint", 0.2),
+        (Chain(2, 3, half_width=2), 0.15, "joint", 0.22),
         (Chain(2, 3), 0.15, "joint", 0.2),
         (Chain(2, 3), 0.15, "likelihood", 0.2),
-        (Chain(2, 3), 0.15, "importance", 0.05),
+        (Chain(2, 3), 0.15, "importance", 0.12),
     ],
 )
 def test_near_the_exact_score(model, gamma, gradient, bound):
