@@ -2,7 +2,11 @@
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+    # From a warning in a helper of `fit` to the user's call, the decorator between.
+    STACK_LEVEL = 4
 except ImportError:  # scikit-learn < 1.9
+    STACK_LEVEL = 3
 
     class _NoContext:
         def subcontext(self, **_):
@@ -25,4 +29,4 @@ except ImportError:  # scikit-learn < 1.9
         return method
 
 
-__all__ = ["CallbackSupportMixin", "with_callbacks"]
+__all__ = ["STACK_LEVEL", "CallbackSupportMixin", "with_callbacks"]

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from amortsk.callbacks import CallbackSupportMixin, with_callbacks
+from amortsk.callbacks import STACK_LEVEL, CallbackSupportMixin, with_callbacks
 from amortsk.checks import dry_run
 from amortsk.design import check_parameters
 from amortsk.evaluation import (
@@ -26,7 +26,7 @@ from amortsk.evaluation import (
     scoring_rule,
 )
 from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
-from amortsk.model import FunctionModel, call, initial_params
+from amortsk.model import FunctionModel, call, initial_params, name_of, provides
 from amortsk.optimizers import decay
 from amortsk.proposals import latent_supports
 from amortsk.regressor import AmortisedGradientRegressor
@@ -148,8 +148,9 @@ class WakeSleepFitter(
     n_iter_ : int
         Iterations of the last call.
     converged_ : bool
-        Whether the mean gradient over the last quarter of iterations is within five
-        standard errors of zero. A `ConvergenceWarning` is given above ten.
+        Whether the mean gradient over the last quarter of iterations, and at least
+        twenty, is within five standard errors of zero. A `ConvergenceWarning` is given
+        above ten.
     gradient_ : str
         The estimator last in use.
     gradient_reason_ : str
@@ -256,7 +257,7 @@ class WakeSleepFitter(
         self : object
             The fitted estimator.
         """
-        X = self._validate(X, reset=True)
+        X, columns = self._validate_new(X)
         run = self._begin(X)
         run.begin_history(window=self.max_iter // 4)
         context = self._init_callback_context(max_subtasks=self.max_iter)
@@ -266,18 +267,20 @@ class WakeSleepFitter(
             task.call_on_fit_task_begin(estimator=self, X=X)
             run.iterate(X, decay(iteration, self.max_iter))
             self._report(run)
-            state = {"params_": run.params, "model_": run.model}
             stop = task.call_on_fit_task_end(
-                estimator=self, X=X, reconstruction_attributes=state
+                estimator=self,
+                X=X,
+                reconstruction_attributes=lambda: self._fitted(run, X, columns),
             )
             if stop or (self.tol is not None and run.window.drift() < self.tol):
                 break
         context.call_on_fit_task_end(estimator=self, X=X)
-        run.params = run.window.mean_params()
-        self._finish(run, X)
+        run.params = {**run.params, **run.window.mean_params()}
+        self._set_fitted(run, X, columns)
         self._check_convergence(X)
         return self
 
+    @with_callbacks
     def partial_fit(self, X, y=None):
         """Take one pass over X, a step for each batch, at a constant learning rate.
 
@@ -293,15 +296,18 @@ class WakeSleepFitter(
         self : object
             The fitted estimator; `params_` is the last iterate.
         """
-        fresh = not hasattr(self, "_run")
-        X = self._validate(X, reset=fresh)
-        run = self._begin(X) if fresh else copy.deepcopy(self._run)
+        if hasattr(self, "_run"):
+            X, columns = self._validate(X), {}
+            run = copy.deepcopy(self._run)
+        else:
+            X, columns = self._validate_new(X)
+            run = self._begin(X)
         n_steps = len(X) // min(self.batch_size, len(X))
         run.begin_history(window=n_steps)
         for _ in range(n_steps):
             run.iterate(X, 1.0)
             self._report(run)
-        self._finish(run, X)
+        self._set_fitted(run, X, columns)
         return self
 
     def _begin(self, X):
@@ -346,6 +352,11 @@ class WakeSleepFitter(
             raise ValueError(
                 "give either model= or the functions log_joint, sampler, init_params "
                 "and log_prior, not both"
+            )
+        methods = ("init_params", "sample", "log_joint")
+        if isinstance(self.model, type) or not provides(self.model, *methods):
+            raise ValueError(
+                f"model must be a LatentVariableModel instance, got {self.model!r}"
             )
         model = clone(self.model, safe=False)
         for name in ("latent_support", "term_columns"):
@@ -402,8 +413,24 @@ class WakeSleepFitter(
             f"{size:6.1f}  {run.estimator.name}"
         )
 
-    def _finish(self, run, X):
-        """Refit the regression at the final parameters; set what is fitted."""
+    def _set_fitted(self, run, X, columns):
+        """Set all that is fitted at once: a failing fit leaves the last one whole."""
+        fitted = self._fitted(run, X, columns)
+        if columns:
+            vars(self).pop("feature_names_in_", None)
+        vars(self).update(fitted)
+        sampler, n_redrawn = name_of(run.model, "sample"), self.history_["n_redrawn"]
+        if n_redrawn.any():
+            warnings.warn(
+                f"{sampler} returned {n_redrawn.sum():.0f} non-finite draws: "
+                "they were drawn again, which conditions the model on finite draws. "
+                "Counts are in history_['n_redrawn']",
+                UserWarning,
+                stacklevel=STACK_LEVEL,
+            )
+
+    def _fitted(self, run, X, columns):
+        """The fitted attributes: the regression refitted at the run's parameters."""
         rng = run.rng(FINAL, run.n_iter)
         regressor = clone(run.regression.regressor)
         if regressor.random_state is None:
@@ -425,16 +452,23 @@ class WakeSleepFitter(
         )
         size = posterior.effective_sample_size(X[rng.permutation(len(X))[:100]])
         posterior.by_importance = size >= MIN_EFFECTIVE_SAMPLE_SIZE
-        self._run, self._posterior = run, posterior
-        self.params_, self.model_, self.regressor_ = run.params, run.model, regressor
-        self.history_ = {name: np.array(v) for name, v in run.history.items()}
-        self.n_iter_ = len(self.history_["objective"])
-        self.converged_ = bool(run.window.drift() < CONVERGED)
-        self.gradient_ = run.estimator.name
-        self.gradient_reason_ = run.estimator.reason
-        self._scoring = scoring_rule(self.scoring, run.model, run.supports)
-        self._n_features_out = posterior.latents(draws.z)[0].size
-        self._n_sampled = 0
+        history = {name: np.array(values) for name, values in run.history.items()}
+        return {
+            **columns,
+            "params_": run.params,
+            "model_": run.model,
+            "regressor_": regressor,
+            "history_": history,
+            "n_iter_": len(history["objective"]),
+            "converged_": bool(run.window.drift() < CONVERGED),
+            "gradient_": run.estimator.name,
+            "gradient_reason_": run.estimator.reason,
+            "_run": run,
+            "_posterior": posterior,
+            "_scoring": scoring_rule(self.scoring, run.model, run.supports),
+            "_n_features_out": posterior.latents(draws.z)[0].size,
+            "_n_sampled": 0,
+        }
 
     def _check_convergence(self, X):
         """Warn where the fit clearly drifts, or its windows are too narrow."""
@@ -448,7 +482,7 @@ class WakeSleepFitter(
                     f"is {wider:.1f} standard errors from zero: the answer depends on "
                     "the width. Take wider windows, or doubt the model",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=STACK_LEVEL,
                 )
         if run.window.drift() > DRIFTING:
             warnings.warn(
@@ -456,7 +490,7 @@ class WakeSleepFitter(
                 f"standard errors from zero) after max_iter={self.max_iter} steps: "
                 "take more, go on with warm_start, or raise the learning_rate",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=STACK_LEVEL,
             )
 
     def score_samples(self, X):
@@ -592,5 +626,12 @@ class WakeSleepFitter(
         check_is_fitted(self)
         return self._posterior.score_gradient(self._validate(X), self.gradient_)
 
-    def _validate(self, X, reset=False):
-        return validate_data(self, X, dtype=np.float64, reset=reset)
+    def _validate(self, X):
+        return validate_data(self, X, dtype=np.float64, reset=False)
+
+    def _validate_new(self, X):
+        """X, and what is to be remembered of its columns once the fit has succeeded."""
+        probe = clone(self)
+        X = validate_data(probe, X, dtype=np.float64)
+        names = ("n_features_in_", "feature_names_in_")
+        return X, {name: getattr(probe, name) for name in names if hasattr(probe, name)}

@@ -198,7 +198,8 @@ def call(model, method, params, *arguments):
     except Exception as error:
         shapes = {name: np.shape(value) for name, value in params.items()}
         advice = ""
-        if isinstance(error, (TypeError, NotImplementedError)):
+        untraced = (TypeError, NotImplementedError)
+        if isinstance(error, untraced) or "with a sequence" in str(error):
             advice = (
                 ". If it works on plain arrays, it may use a function that autograd "
                 "cannot see: import autograd.numpy as np and autograd.scipy"

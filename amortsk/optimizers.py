@@ -122,7 +122,8 @@ class Window:
         self.per_batch = max(1, size // self.N_BATCHES)
         self.gradients, self.params = (
             deque(maxlen=self.N_BATCHES),
-            deque(maxlen=self.N_BATCHES),
+            # Fewer iterations than batches: no more of them than `size`.
+            deque(maxlen=max(1, min(size, self.N_BATCHES))),
         )
         self.n = 0
 

@@ -7,9 +7,9 @@ from amortsk.terms import make_blocks
 
 # Rows used to choose bandwidth and ridge.
 SELECTION_ROWS = 2000
-# Queries are brought back between these quantiles of the sleep draws, column by column:
-# beyond them signed weights only extrapolate, and grow.
-QUERY_RANGE = (0.001, 0.999)
+# Queries are brought back to where all but this many sleep draws lie on either side, all
+# columns taken together: beyond them signed weights only extrapolate, and grow.
+OUTERMOST = 3
 # Queries whose columns are formed at once.
 QUERY_ROWS = 20_000
 
@@ -61,7 +61,8 @@ class Regression:
                 rows, Y = rows[kept], Y[kept]
             center, scale = self.scalings[-1]
             rows = (rows - center) / scale
-            self.ranges.append(np.quantile(rows, QUERY_RANGE, axis=0))
+            margin = min(0.1, OUTERMOST / rows.size)
+            self.ranges.append(np.quantile(rows, [margin, 1 - margin], axis=0))
             seed = int(rng.integers(2**31 - 1))
             self.choices.append(choose(self.regressor, rows, Y, seed, near=gamma))
 

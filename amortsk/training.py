@@ -1,7 +1,5 @@
 """The state of the wake-sleep loop between iterations."""
 
-import warnings
-
 import numpy as np
 from sklearn import config_context
 
@@ -77,7 +75,6 @@ class Training:
         self.n_iter = 0
         self.next_choice, self.gap = 0, FIRST_GAP
         self.n_skipped_in_a_row = 0
-        self.warned = False
         self.begin_history(1)
 
     def begin_history(self, window):
@@ -144,7 +141,8 @@ class Training:
             return
         self.n_skipped_in_a_row = 0
         self.params = self.optimizer.step(self.params, gradient, factor)
-        self.window.update(self.params, self.optimizer.precondition(gradient))
+        free = {name: self.params[name] for name in gradient}
+        self.window.update(free, self.optimizer.precondition(gradient))
         self._record(sleep, objective, norm, estimate.effective_sample_size, 0)
 
     def wider_windows_drift(self, X):
@@ -203,13 +201,3 @@ class Training:
         for name, value in zip(HISTORY, values, strict=True):
             self.history[name].append(np.nan if value is None else value)
         self.n_iter += 1
-        if sleep.n_redrawn and not self.warned:
-            self.warned = True
-            warnings.warn(
-                f"{name_of(self.model, 'sample')} returned non-finite draws "
-                f"({sleep.n_redrawn} of {sleep.n_samples} in iteration {self.n_iter}); "
-                "they are drawn again, which conditions the model on being finite. "
-                "Counts are in history_['n_redrawn']",
-                UserWarning,
-                stacklevel=5,
-            )

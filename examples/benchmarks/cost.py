@@ -60,13 +60,13 @@ def fourier(x, frequencies, offset):
     return features
 
 
-def hand_gradient(params, z, x, wake, frequencies, center, scale):
+def hand_gradient(params, z, x, wake, frequencies, center, scale, bounds):
     """Gradient of the weighted log-likelihood, written out."""
-    # Columns are standardised by way of the frequencies.
-    frequencies = frequencies / scale[:, None]
-    offset = center @ frequencies
-    sleep_features = fourier(x, frequencies, offset)
-    wake_features = fourier(wake, frequencies, offset)
+    # Sleep draws are standardised by way of the frequencies; data in so many words, and
+    # brought back into the range of the draws.
+    scaled = frequencies / scale[:, None]
+    sleep_features = fourier(x, scaled, center @ scaled)
+    wake_features = fourier(np.clip((wake - center) / scale, *bounds), frequencies, 0.0)
     gram = sleep_features.T @ sleep_features
     gram.flat[:: F + 1] += ALPHA
     factor = linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
@@ -92,8 +92,8 @@ def hand_gradient(params, z, x, wake, frequencies, center, scale):
 class HandLoop:
     """The same iteration without the package."""
 
-    def __init__(self, params, X, center, scale, seed):
-        self.params, self.X, self.center, self.scale = params, X, center, scale
+    def __init__(self, params, X, scaling, seed):
+        self.params, self.X, self.scaling = params, X, scaling
         self.rng = np.random.default_rng(seed)
         self.first, self.second = (dict.fromkeys(NAMES, 0.0) for _ in range(2))
         self.t = 0
@@ -106,9 +106,7 @@ class HandLoop:
         x += sigma * rng.standard_normal((N, D))
         wake = self.X[rng.permutation(len(self.X))[:M]]
         frequencies = np.sqrt(2 * GAMMA) * rng.standard_normal((D, F // 2))
-        gradient = hand_gradient(
-            params, z, x, wake, frequencies, self.center, self.scale
-        )
+        gradient = hand_gradient(params, z, x, wake, frequencies, *self.scaling)
         self.t += 1
         self.params = dict(params)
         for name, g in gradient.items():
@@ -128,7 +126,13 @@ def gradient_difference(run, X):
     draws = sleep.first
     frequencies = fitted.design.features.frequencies_
     hand = hand_gradient(
-        run.params, draws.z, draws.x, wake, frequencies, *fitted.scaling
+        run.params,
+        draws.z,
+        draws.x,
+        wake,
+        frequencies,
+        *fitted.scaling,
+        fitted.range,
     )
     return max(
         np.abs(hand[name] - ours.gradient[name]).max() / np.abs(hand[name]).max()
@@ -147,7 +151,9 @@ def time_ratio(seed, n_iter=150):
     X = make_data(seed)
     run = make_run(X, seed)
     run.iterate(X, 1.0)
-    loop = HandLoop(run.params, X, *run.estimator.regression.scalings[0], seed)
+    regression = run.estimator.regression
+    scaling = (*regression.scalings[0], regression.ranges[0])
+    loop = HandLoop(run.params, X, scaling, seed)
     ours, hand = [], []
     for _ in range(n_iter):
         ours.append(timed(run.iterate, X, 1.0))

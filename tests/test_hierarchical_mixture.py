@@ -1,0 +1,74 @@
+"""The mixture seen through a network."""
+
+import numpy as np
+import pytest
+from autograd import grad
+from scipy import stats
+
+from amortsk import check_model
+from amortsk.models import HierarchicalMixtureModel
+
+
+def start(seed=0, **options):
+    rng = np.random.default_rng(seed)
+    model = HierarchicalMixtureModel(**{"n_components": 3, "hidden": 5, **options})
+    params = model.init_params(rng.standard_normal((30, 2)), rng)
+    params["logits"] = rng.standard_normal(model.n_components)
+    params["lower"] = rng.standard_normal(params["lower"].shape)
+    return model, params
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 3])
+def test_log_joint_is_that_of_scipy(latent_dim):
+    model, params = start(latent_dim=latent_dim)
+    (c, y), x = model.sample(params, 20, np.random.default_rng(1))
+    weights = np.exp(params["logits"]) / np.sum(np.exp(params["logits"]))
+    scale = params["min_scale"] + np.exp(params["log_scale"])
+    expected = []
+    for n in range(20):
+        L = model.factors(params)[c[n]]
+        mean = model.decode(params, (c, y))[n]
+        expected.append(
+            np.log(weights[c[n]])
+            + stats.multivariate_normal(params["means"][c[n]], L @ L.T).logpdf(y[n])
+            + stats.norm(mean, scale).logpdf(x[n]).sum()
+        )
+    # The floor of the weights moves them by up to 1e-6.
+    np.testing.assert_allclose(model.log_joint(params, (c, y), x), expected, atol=1e-4)
+
+
+def test_sampler_and_log_joint_belong_together():
+    X = np.random.default_rng(0).standard_normal((100, 2))
+    check = check_model(HierarchicalMixtureModel(3, hidden=4), X, random_state=0)
+    assert check.mean_score < 5
+    assert check.conditional_importance < 5
+    assert check.gradient_error < 1e-4
+
+
+def test_weights_are_floored():
+    model, params = start()
+    params["logits"] = np.array([0.0, -800.0, 0.0])
+    weights = np.exp(model.log_weights(params))
+    np.testing.assert_allclose(weights, [0.5, 1e-6, 0.5], rtol=1e-5)
+    assert np.isfinite(model.log_prior_params(params))
+
+
+def test_prior_of_the_parameters_empties_components():
+    model, params = start()
+    slope = grad(lambda logits: model.log_prior_params({**params, "logits": logits}))
+    logits = np.array([1.0, 0.0, -1.0])
+    smallest = slope(logits)[2]
+    # The derivative of -10 sum log pi: the rarest component is pushed down.
+    weights = np.exp(logits) / np.sum(np.exp(logits))
+    np.testing.assert_allclose(smallest, -10 * (1 - 3 * weights[2]), rtol=1e-3)
+    assert smallest < 0
+
+
+def test_no_strength_is_maximum_likelihood():
+    model, params = start(strength=0.0)
+    assert model.log_prior_params(params) == 0
+
+
+def test_hidden_must_be_positive():
+    with pytest.raises(ValueError, match="hidden must be a positive int"):
+        start(hidden=(4, 0))
