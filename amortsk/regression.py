@@ -7,8 +7,8 @@ from amortsk.terms import make_blocks
 
 # Rows used to choose bandwidth and ridge.
 SELECTION_ROWS = 2000
-# Queries are brought back to where all but this many sleep draws lie on either side, all
-# columns taken together: beyond them signed weights only extrapolate, and grow.
+# Queries are brought back to where all but this many sleep draws lie on either side,
+# of all columns together: beyond them signed weights only extrapolate, and grow.
 OUTERMOST = 3
 # Queries whose columns are formed at once.
 QUERY_ROWS = 20_000
