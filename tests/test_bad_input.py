@@ -258,7 +258,7 @@ def test_a_few_bad_draws_are_drawn_again():
         x[rng.random(n_samples) < 0.01] = onp.nan
         return z, x
 
-    with pytest.warns(UserWarning, match="sampler returned non-finite draws") as record:
+    with pytest.warns(UserWarning, match="sampler returned .* non-finite") as record:
         fitter = fit(sampler=leaky)
     assert len(record) == 1
     counts = fitter.history_["n_redrawn"]
@@ -355,8 +355,8 @@ def test_parameters_that_are_no_use(options, message):
     [
         (FactorAnalysisModel(0), "n_components must be a positive int"),
         (GaussianMixtureModel(1.5), "n_components must be a positive int"),
-        (object(), "init_params raised AttributeError"),
-        (FactorAnalysisModel, "init_params raised TypeError"),
+        (object(), "model must be a LatentVariableModel instance"),
+        (FactorAnalysisModel, "model must be a LatentVariableModel instance"),
     ],
 )
 def test_models_that_are_no_use(model, message):

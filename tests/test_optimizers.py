@@ -134,14 +134,15 @@ def test_guard_refuses_what_is_not_finite(value):
     np.testing.assert_allclose(guard({"a": np.full(1, 9.0)})[0]["a"], 5 * np.sqrt(2))
 
 
-@pytest.mark.parametrize("size", [1, 20, 60])
+@pytest.mark.parametrize("size", [1, 7, 20, 60])
 def test_window_averages_the_last_iterates(size):
     window, per_batch = Window(size), max(1, size // 20)
+    n_kept = min(size, 20 * per_batch)
     iterates = np.random.default_rng(0).standard_normal((7 * 20 * per_batch, 2))
     for n, value in enumerate(iterates, start=1):
         window.update({"a": value, "b": value[:1] ** 2}, value)
         if n % (20 * per_batch) == 0:
-            last = iterates[n - 20 * per_batch : n]
+            last = iterates[n - n_kept : n]
             np.testing.assert_allclose(window.mean_params()["a"], last.mean(0))
             squares = np.mean(last[:, :1] ** 2, axis=0)
             np.testing.assert_allclose(window.mean_params()["b"], squares)
