@@ -631,7 +631,7 @@ class WakeSleepFitter(
 
     def _validate_new(self, X):
         """X, and what is to be remembered of its columns once the fit has succeeded."""
-        probe = clone(self)
+        probe = copy.copy(self)
         X = validate_data(probe, X, dtype=np.float64)
         names = ("n_features_in_", "feature_names_in_")
         return X, {name: getattr(probe, name) for name in names if hasattr(probe, name)}
