@@ -31,8 +31,7 @@ class LatentVariableModel(BaseEstimator):
     ``log_prior(params, z)`` of shape (n,)
         Proposals are mixed with the prior, which bounds importance weights; and where
         no proposal fits, sleep latents weighted by the likelihood take their place.
-    ``natural_params(params, z)``, ``log_normalizer(params, z)`` and
-    ``sufficient_statistics(x)``
+    ``natural_params``, ``log_normalizer`` of (params, z), ``sufficient_statistics(x)``
         :math:`\log p(x|z) = \sum_d \sum_s S_{sd}(x)\,\eta_{sd}(z) - \Psi_d(z) + h(x)`:
         ``natural_params`` and ``sufficient_statistics`` return tuples of arrays that
         broadcast to (n, n_features), one for each statistic, ``log_normalizer`` one

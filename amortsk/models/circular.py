@@ -26,10 +26,9 @@ class CircularLatentModel(DecoderModel):
     ----------
     hidden : int or tuple of int, default=(64,)
         Widths of the network's hidden layers.
-    observation : {"gaussian", "bernoulli", "poisson"} or Observation, \
-            default="gaussian"
-        Distribution of x given the network's output; ``"gaussian"`` has one noise scale
-        for all features.
+    observation : str or Observation, default="gaussian"
+        Distribution of x given the network's output: ``"gaussian"`` (one noise scale
+        for all features), ``"bernoulli"``, ``"poisson"`` or any other.
 
     See Also
     --------

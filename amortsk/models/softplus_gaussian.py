@@ -36,7 +36,8 @@ class SoftplusGaussianModel(DecoderModel):
     The params are ``coefficients`` b of shape (n_components,), of which data determine
     the length only, ``log_scale`` and ``min_scale`` of shape (1,), with
     s = ``min_scale`` + exp(``log_scale``) and the first of these fixed. The quadrature
-    takes steps of half the width of the integrand, as long as s is above |b| / 500.
+    takes steps of half the width of the integrand, as long as s is above
+    :math:`|b| / 500`.
 
     References
     ----------
