@@ -91,10 +91,13 @@ class Regression:
         def grams(draws):
             return [f.design.gram(f.columns(draws)) for f in fitted]
 
-        chunks = sleep.map(grams)
-        for b, block in enumerate(fitted):
-            gram = sum(chunk[b] for chunk in chunks)
-            block.smoother = block.design.smoother(gram, self.choices[b][1])
+        totals = [0.0] * len(fitted)
+        for chunk in sleep.map(grams):
+            totals = [total + gram for total, gram in zip(totals, chunk, strict=True)]
+        for block, gram, (_, alpha, _) in zip(
+            fitted, totals, self.choices, strict=True
+        ):
+            block.smoother = block.design.smoother(gram, alpha)
         return fitted
 
 

@@ -1,6 +1,7 @@
 """Sleep: draws of latents and observations from the model, in chunks."""
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 
 from amortsk.latents import check_latents, concatenate, map_parts, parts, take
@@ -66,15 +67,21 @@ class Sleep:
         return self._first
 
     def map(self, function):
-        """Apply `function` to every chunk of draws; a list of what it returns."""
+        """Apply `function` to every chunk of draws; an iterator of what it returns."""
         if len(self.chunks) == 1:
-            return [function(self.first)]
-        results = Parallel(n_jobs=self.n_jobs)(
-            delayed(_apply)(function, self.model, self.params, size, seed)
-            for size, seed in self.chunks
-        )
-        self.n_redrawn = sum(n_redrawn for _, n_redrawn in results)
-        return [result for result, _ in results]
+            yield function(self.first)
+            return
+        tasks = [(function, self.model, self.params, *chunk) for chunk in self.chunks]
+        if effective_n_jobs(self.n_jobs) == 1:
+            # One chunk at a time: what is summed need not be kept.
+            results = (_apply(*task) for task in tasks)
+        else:
+            parallel = Parallel(n_jobs=self.n_jobs)
+            results = parallel(delayed(_apply)(*task) for task in tasks)
+        self.n_redrawn = 0
+        for result, n_redrawn in results:
+            self.n_redrawn += n_redrawn
+            yield result
 
 
 def _apply(function, model, params, size, seed):

@@ -89,8 +89,10 @@ def first_column(draws):
 
 def test_results_do_not_depend_on_the_number_of_jobs():
     results = [
-        Sleep(model(), SHIFT, 25, seed(), chunk_rows=10, n_jobs=n_jobs).map(
-            first_column
+        list(
+            Sleep(model(), SHIFT, 25, seed(), chunk_rows=10, n_jobs=n_jobs).map(
+                first_column
+            )
         )
         for n_jobs in (None, 1, 2)
     ]
@@ -101,7 +103,7 @@ def test_results_do_not_depend_on_the_number_of_jobs():
 
 def test_every_pass_sees_the_same_draws():
     sleep = Sleep(model(), SHIFT, 25, seed(), chunk_rows=10)
-    first, second = sleep.map(first_column), sleep.map(first_column)
+    first, second = (list(sleep.map(first_column)) for _ in range(2))
     np.testing.assert_array_equal(np.concatenate(first), np.concatenate(second))
     np.testing.assert_array_equal(sleep.first.x[:, 0], first[0])
     assert np.unique(np.concatenate(first)).size == 25
@@ -112,7 +114,7 @@ def test_one_chunk_is_drawn_once():
     sleep = Sleep(model(counting), SHIFT, 20, seed(), chunk_rows=20)
     assert counting.sizes == []
     for _ in range(3):
-        sleep.map(first_column)
+        list(sleep.map(first_column))
     assert counting.sizes == [20]
 
 
@@ -128,7 +130,7 @@ def test_redrawn_rows_are_counted_once(chunk_rows, order):
     sleep = Sleep(model(sometimes), SHIFT, 500, seed(), chunk_rows=chunk_rows)
     for step in order.split(", "):
         if step == "map":
-            counts = sleep.map(lambda draws: draws.n_redrawn)
+            counts = list(sleep.map(lambda draws: draws.n_redrawn))
         else:
             assert sleep.first.n_redrawn > 0
     assert sleep.n_redrawn == sum(counts)

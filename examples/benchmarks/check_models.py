@@ -65,9 +65,16 @@ if __name__ == "__main__":
             t = np.array([standard_errors(model, data, seed) for seed in seeds])
             name, share = type(model).__name__, np.mean(t > 5)
             spread = f"{t.min():.1f}, {t.max():.1f}"
-            line(name, f"{share:.0%}", "<= 1%", spread, verdict(share <= 0.01), len(t))
+            line(
+                name,
+                f"{share:.0%}",
+                "<= 1%",
+                spread,
+                verdict(share <= 0.01),
+                str(len(t)),
+            )
         for Wrong in (NoPrior, WrongSign, OtherNoise):
             t = np.array([standard_errors(Wrong(2), X, seed) for seed in seeds[:20]])
             share, spread = np.mean(t > 5), f"{t.min():.1f}, {t.max():.1f}"
             met = verdict(share == 1)
-            line(Wrong.__name__, f"{share:.0%}", "100%", spread, met, len(t))
+            line(Wrong.__name__, f"{share:.0%}", "100%", spread, met, str(len(t)))
