@@ -2,6 +2,7 @@
 
 from amortsk.models.bernoulli_factor import BernoulliFactorModel
 from amortsk.models.circular import CircularLatentModel
+from amortsk.models.decoder import DecoderModel
 from amortsk.models.factor_analysis import FactorAnalysisModel
 from amortsk.models.gaussian_mixture import GaussianMixtureModel
 from amortsk.models.hierarchical_mixture import HierarchicalMixtureModel
@@ -13,6 +14,7 @@ __all__ = [
     "BernoulliFactorModel",
     "BernoulliMatrixFactorizationModel",
     "CircularLatentModel",
+    "DecoderModel",
     "FactorAnalysisModel",
     "GaussianMixtureModel",
     "HierarchicalMixtureModel",

@@ -8,56 +8,62 @@ from amortsk.model import LatentVariableModel
 from amortsk.observation import LOG_2PI, Bernoulli, Gaussian, Poisson
 
 
-def check_n_components(n_components):
-    """Raise a ValueError unless `n_components` is a positive integer."""
-    valid = isinstance(n_components, Integral) and not isinstance(n_components, bool)
-    if not valid or n_components < 1:
-        raise ValueError(f"n_components must be a positive int, got {n_components!r}")
+def check_positive_int(name, value):
+    """Raise a ValueError unless the argument is a positive integer."""
+    valid = isinstance(value, Integral) and not isinstance(value, bool)
+    if not valid or value < 1:
+        raise ValueError(f"{name} must be a positive int, got {value!r}")
 
 
-class DecoderModel(LatentVariableModel):
+class DecodedModel(LatentVariableModel):
     """Latents from a prior, a decoder's output, observations given that output.
 
-    A subclass has an `observation` and defines ``init_params``, ``draw_latents(params,
-    n_samples, rng)``, ``log_prior(params, z)`` and ``decode(params, z)``.
+    A subclass has an `observation`, or the name of one, and defines ``init_params``,
+    ``draw_latents(params, n_samples, rng)``, ``log_prior(params, z)`` and
+    ``decode(params, z)``.
     """
 
     observation = None
 
     @property
+    def _observation(self):
+        """The observation, made from its name if that was given."""
+        return make_observation(self.observation)
+
+    @property
     def fixed_params(self):
         """The observation's floors."""
-        return self.observation.fixed_params
+        return self._observation.fixed_params
 
     def sample(self, params, n_samples, rng):
         """Draw `n_samples` pairs of latents and rows of shape (n_features,)."""
         z = self.draw_latents(params, n_samples, rng)
-        return z, self.observation.sample(params, self.decode(params, z), rng)
+        return z, self._observation.sample(params, self.decode(params, z), rng)
 
     def log_joint(self, params, z, x):
         """Log-density of paired rows of z and x, of shape (n,)."""
-        log_prob = self.observation.log_prob(params, self.decode(params, z), x)
+        log_prob = self._observation.log_prob(params, self.decode(params, z), x)
         return self.log_prior(params, z) + log_prob
 
     def natural_params(self, params, z):
         """Natural parameters of x given z."""
-        return self.observation.natural_params(params, self.decode(params, z))
+        return self._observation.natural_params(params, self.decode(params, z))
 
     def log_normalizer(self, params, z):
         """Log-normaliser of each feature given z."""
-        return self.observation.log_normalizer(params, self.decode(params, z))
+        return self._observation.log_normalizer(params, self.decode(params, z))
 
     def weighted_log_likelihood(self, params, z, statistics, totals):
         """Sum over rows of C eta - a Psi, decoding once."""
         output = self.decode(params, z)
-        return self.observation.weighted_log_prob(params, output, statistics, totals)
+        return self._observation.weighted_log_prob(params, output, statistics, totals)
 
     def sufficient_statistics(self, x):
         """Sufficient statistics of each feature."""
-        return self.observation.sufficient_statistics(x)
+        return self._observation.sufficient_statistics(x)
 
 
-class LinearDecoderModel(DecoderModel):
+class LinearDecoderModel(DecodedModel):
     r"""Independent latents, decoded linearly: o = W z + b.
 
     A subclass chooses the observation and, unless it is standard normal, the prior:
@@ -83,7 +89,7 @@ class LinearDecoderModel(DecoderModel):
 
     def init_params(self, X, rng):
         """Offset and noise from the data, a small random matrix."""
-        check_n_components(self.n_components)
+        check_positive_int("n_components", self.n_components)
         noise = self.observation.init_params(X)
         offset, scale = self.observation.initial_output(X)
         # The latents start with a tenth of each column's variance. With all of it, they

@@ -2,13 +2,7 @@
 
 import autograd.numpy as np
 
-from amortsk.models._decoder import (
-    DecoderModel,
-    hidden_sizes,
-    init_network,
-    make_observation,
-    network,
-)
+from amortsk.models.decoder import DecoderModel
 from amortsk.observation import LOG_2PI
 
 
@@ -32,7 +26,7 @@ class CircularLatentModel(DecoderModel):
 
     See Also
     --------
-    FactorAnalysisModel : Normal latents, decoded linearly.
+    DecoderModel : Normal latents.
 
     Notes
     -----
@@ -61,34 +55,11 @@ class CircularLatentModel(DecoderModel):
     """
 
     latent_support = "unit"
+    n_latent = 2
 
     def __init__(self, hidden=(64,), observation="gaussian"):
         self.hidden = hidden
         self.observation = observation
-
-    @property
-    def observation(self):
-        """The observation, made from its name if one was given."""
-        return self._observation
-
-    @observation.setter
-    def observation(self, observation):
-        self._observation = make_observation(observation)
-
-    def init_params(self, X, rng):
-        """Random weights, a circle around the mean of the data, noise of its scale."""
-        sizes = hidden_sizes(self.hidden)
-        noise = self.observation.init_params(X)
-        location, scale = self.observation.initial_output(X)
-        params = init_network((2, *sizes, len(location)), rng)
-        last = len(sizes)
-        params[f"weights_{last}"] = 0.3 * scale * params[f"weights_{last}"]
-        params[f"biases_{last}"] = location
-        return {**params, **noise}
-
-    def decode(self, params, z):
-        """Output of the network, of shape (n, n_features)."""
-        return network(params, z, sum(name.startswith("weights_") for name in params))
 
     def draw_latents(self, params, n_samples, rng):
         """Points on the circle, of shape (n_samples, 2)."""

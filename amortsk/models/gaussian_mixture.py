@@ -8,7 +8,7 @@ from sklearn.cluster import kmeans_plusplus
 from sklearn.utils import check_array
 
 from amortsk.model import LatentVariableModel
-from amortsk.models._decoder import check_n_components
+from amortsk.models._decoder import check_positive_int
 from amortsk.observation import (
     MIN_SCALE,
     Gaussian,
@@ -100,7 +100,7 @@ class GaussianMixtureModel(LatentVariableModel):
 
     def init_params(self, X, rng):
         """k-means++ centres and the covariance of the data, slightly shrunk."""
-        check_n_components(self.n_components)
+        check_positive_int("n_components", self.n_components)
         X = check_array(X, dtype=np.float64)
         n_components, n_features = self.n_components, X.shape[1]
         location, scale = X.mean(axis=0), column_scale(X)

@@ -4,8 +4,8 @@ import autograd.numpy as np
 from autograd.scipy.special import logsumexp
 
 from amortsk.models._decoder import (
-    DecoderModel,
-    check_n_components,
+    DecodedModel,
+    check_positive_int,
     hidden_sizes,
     init_network,
     network,
@@ -16,7 +16,7 @@ from amortsk.observation import LOG_2PI, Gaussian
 MIN_WEIGHT = 1e-6
 
 
-class HierarchicalMixtureModel(DecoderModel):
+class HierarchicalMixtureModel(DecodedModel):
     r"""A component, a normal vector that depends on it, a network, normal noise.
 
     .. math::
@@ -91,7 +91,7 @@ class HierarchicalMixtureModel(DecoderModel):
 
         A narrow start would leave whole arms of the data to no component.
         """
-        check_n_components(self.n_components)
+        check_positive_int("n_components", self.n_components)
         K, L = self.n_components, self.latent_dim
         sizes = (L, *hidden_sizes(self.hidden), X.shape[1])
         params = init_network(sizes, rng)

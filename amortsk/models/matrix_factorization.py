@@ -3,7 +3,7 @@
 import autograd.numpy as np
 from scipy.special import gammaln
 
-from amortsk.models._decoder import DecoderModel, check_n_components
+from amortsk.models._decoder import DecodedModel, check_positive_int
 from amortsk.observation import Bernoulli
 
 # Shape and rate of the weights' gamma prior.
@@ -14,7 +14,7 @@ MIN_WEIGHT = 0.01
 MARGIN = 1e-4
 
 
-class BernoulliMatrixFactorizationModel(DecoderModel):
+class BernoulliMatrixFactorizationModel(DecodedModel):
     r"""Non-negative matrix factorisation of binary data.
 
     .. math::
@@ -68,7 +68,7 @@ class BernoulliMatrixFactorizationModel(DecoderModel):
 
     def init_params(self, X, rng):
         """Log-odds of the columns, small random weights."""
-        check_n_components(self.n_components)
+        check_positive_int("n_components", self.n_components)
         intercept, _ = self.observation.initial_output(X)
         weights = rng.uniform(0.1, 0.2, (self.n_components, len(intercept)))
         return {"log_weights": np.log(weights - MIN_WEIGHT), "intercept": intercept}

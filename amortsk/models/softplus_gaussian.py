@@ -4,14 +4,14 @@ import autograd.numpy as np
 from autograd.scipy.special import logsumexp
 from autograd.tracer import getval
 
-from amortsk.models._decoder import DecoderModel, check_n_components
+from amortsk.models._decoder import DecodedModel, check_positive_int
 from amortsk.observation import LOG_2PI, Gaussian, noise_scale, softplus
 
 # Range of the quadrature, in standard deviations; most nodes.
 RANGE, MAX_NODES = 12.0, 20_001
 
 
-class SoftplusGaussianModel(DecoderModel):
+class SoftplusGaussianModel(DecodedModel):
     r"""Normal latents, one observed number, a mean that bends.
 
     .. math::
@@ -63,7 +63,7 @@ class SoftplusGaussianModel(DecoderModel):
 
     def init_params(self, X, rng):
         """Coefficients of length about one, the noise of the data's scale."""
-        check_n_components(self.n_components)
+        check_positive_int("n_components", self.n_components)
         noise = self.observation.init_params(X)
         if np.shape(X)[1] != 1:
             raise ValueError(f"X must have one column, got {np.shape(X)[1]}")
