@@ -5,10 +5,15 @@ from amortsk.models.circular import CircularLatentModel
 from amortsk.models.decoder import DecoderModel
 from amortsk.models.factor_analysis import FactorAnalysisModel
 from amortsk.models.gaussian_mixture import GaussianMixtureModel
+from amortsk.models.hidden_markov import HiddenMarkovModel
 from amortsk.models.hierarchical_mixture import HierarchicalMixtureModel
 from amortsk.models.independent_components import IndependentComponentsModel
 from amortsk.models.matrix_factorization import BernoulliMatrixFactorizationModel
 from amortsk.models.softplus_gaussian import SoftplusGaussianModel
+from amortsk.models.state_space import (
+    LinearGaussianStateSpaceModel,
+    StateSpaceModel,
+)
 
 __all__ = [
     "BernoulliFactorModel",
@@ -17,7 +22,10 @@ __all__ = [
     "DecoderModel",
     "FactorAnalysisModel",
     "GaussianMixtureModel",
+    "HiddenMarkovModel",
     "HierarchicalMixtureModel",
     "IndependentComponentsModel",
+    "LinearGaussianStateSpaceModel",
     "SoftplusGaussianModel",
+    "StateSpaceModel",
 ]

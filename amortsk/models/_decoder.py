@@ -112,7 +112,7 @@ class LinearDecoderModel(DecodedModel):
         return -0.5 * (np.sum(np.square(z), axis=1) + z.shape[1] * LOG_2PI)
 
 
-def init_network(sizes, rng):
+def init_network(sizes, rng, prefix=""):
     """Weights of a multilayer perceptron, normal with variance one over fan-in.
 
     Parameters
@@ -120,6 +120,8 @@ def init_network(sizes, rng):
     sizes : sequence of int
         Width of every layer, input and output included.
     rng : numpy.random.Generator
+    prefix : str, default=""
+        Begins the names of all params.
 
     Returns
     -------
@@ -128,15 +130,16 @@ def init_network(sizes, rng):
     """
     params = {}
     for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-        params[f"weights_{i}"] = rng.standard_normal((n_in, n_out)) / np.sqrt(n_in)
-        params[f"biases_{i}"] = np.zeros(n_out)
+        weights = rng.standard_normal((n_in, n_out)) / np.sqrt(n_in)
+        params[f"{prefix}weights_{i}"] = weights
+        params[f"{prefix}biases_{i}"] = np.zeros(n_out)
     return params
 
 
-def network(params, z, n_layers):
+def network(params, z, n_layers, prefix=""):
     """Output of a multilayer perceptron with tanh units, linear in the last layer."""
     for i in range(n_layers):
-        z = np.dot(z, params[f"weights_{i}"]) + params[f"biases_{i}"]
+        z = np.dot(z, params[f"{prefix}weights_{i}"]) + params[f"{prefix}biases_{i}"]
         if i < n_layers - 1:
             z = np.tanh(z)
     return z

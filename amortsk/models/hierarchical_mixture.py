@@ -126,7 +126,18 @@ class HierarchicalMixtureModel(DecodedModel):
     def log_prior(self, params, z):
         """Log-density of the latents, of shape (n,)."""
         c, y = z
-        return self.log_component(params, y)[np.arange(len(c)), c]
+        K, L = self.n_components, self.latent_dim
+        # Products with indicators: their gradients are faster than those of indexing.
+        indicators = np.asarray(c[:, np.newaxis] == np.arange(K), dtype=float)
+        inverse = np.linalg.inv(self.factors(params)).reshape(K, L * L)
+        residual = y - np.dot(indicators, params["means"])
+        rows = np.dot(indicators, inverse).reshape(len(y), L, L)
+        white = np.sum(rows * residual[:, np.newaxis], axis=2)
+        log_det = np.sum(params["log_diagonal"], axis=1)
+        return (
+            np.dot(indicators, self.log_weights(params) - log_det)
+            - 0.5 * (np.sum(white**2, axis=1) + L * LOG_2PI)
+        )
 
     def log_component(self, params, y):
         """log p(c, y) for every component c, of shape (n, K)."""

@@ -1,0 +1,267 @@
+"""Real states that move step by step, seen through noise."""
+
+import autograd.numpy as np
+
+from amortsk.models._decoder import (
+    check_positive_int,
+    hidden_sizes,
+    init_network,
+    make_observation,
+    network,
+)
+from amortsk.models._series import SeriesModel
+from amortsk.observation import LOG_2PI, Gaussian, noise_scale
+
+# Smallest scale of the process noise: states are of order one.
+MIN_PROCESS_SCALE = 1e-3
+
+
+class StateSpaceModel(SeriesModel):
+    r"""States that move by a network and are observed through another.
+
+    .. math::
+        z_1 \sim N(m, \mathrm{diag}(s_1^2)), \qquad
+        z_t \,|\, z_{t-1} \sim N(f(z_{t-1}), \mathrm{diag}(s_z^2)), \qquad
+        x_t \,|\, z_t \sim p(x_t \,|\, g(z_t))
+
+    with multilayer perceptrons f, whose output is bounded by a tanh, and g. For other
+    dynamics derive a class with its own ``init_dynamics(steps, rng)``,
+    ``transition(params, z)`` and ``emission(params, z)``, of rows of z; everything else
+    follows.
+
+    Parameters
+    ----------
+    n_steps : int, default=10
+        Length of the series; a row of X is one series.
+    n_outputs : int, default=1
+        Columns of X that belong to one step.
+    latent_dim : int, default=2
+        Length of a state.
+    transition_hidden, emission_hidden : int or tuple of int, default=20
+        Widths of the networks' hidden layers of tanh units.
+    observation : str or Observation, default="gaussian"
+        Distribution of x given the emission: ``"gaussian"`` (one noise scale for all
+        outputs), ``"bernoulli"``, ``"poisson"`` or any other.
+    half_width : int or None, default=2
+        Each step's term of the log-joint is regressed on the window of so many steps on
+        either side; the cost is then linear in the length. None regresses their sum on
+        the whole series, for short ones.
+
+    See Also
+    --------
+    LinearGaussianStateSpaceModel : Linear maps.
+    HiddenMarkovModel : Discrete states.
+
+    Notes
+    -----
+    The params are ``initial_mean`` and ``initial_log_scale``, ``process_log_scale``,
+    all of shape (latent_dim,), the networks' ``transition_weights_i``,
+    ``transition_biases_i``, ``emission_weights_i`` and ``emission_biases_i``, and those
+    of the observation. The latents have shape (n, n_steps, latent_dim).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amortsk.models import StateSpaceModel
+    >>> model = StateSpaceModel(n_steps=5, n_outputs=3)
+    >>> X = np.random.default_rng(0).standard_normal((8, 15))
+    >>> params = model.init_params(X, np.random.default_rng(0))
+    >>> z, x = model.sample(params, 4, np.random.default_rng(0))
+    >>> z.shape, x.shape
+    ((4, 5, 2), (4, 15))
+    >>> round(float(model.log_joint(params, z, x).mean()), 2)
+    -4.78
+    """
+
+    latent_support = "real"
+
+    def __init__(
+        self,
+        n_steps=10,
+        n_outputs=1,
+        latent_dim=2,
+        transition_hidden=20,
+        emission_hidden=20,
+        observation="gaussian",
+        half_width=2,
+    ):
+        self.n_steps = n_steps
+        self.n_outputs = n_outputs
+        self.latent_dim = latent_dim
+        self.transition_hidden = transition_hidden
+        self.emission_hidden = emission_hidden
+        self.observation = observation
+        self.half_width = half_width
+
+    @property
+    def _observation(self):
+        return make_observation(self.observation)
+
+    @property
+    def fixed_params(self):
+        """The observation's floors."""
+        return self._observation.fixed_params
+
+    def init_params(self, X, rng):
+        """Random dynamics, process noise of 0.3, noise of the data's scale."""
+        check_positive_int("latent_dim", self.latent_dim)
+        steps = self.steps(X).reshape(-1, self.n_outputs)
+        return {
+            "initial_mean": np.zeros(self.latent_dim),
+            "initial_log_scale": np.zeros(self.latent_dim),
+            "process_log_scale": np.full(self.latent_dim, np.log(0.3)),
+            **self.init_dynamics(steps, rng),
+            **self._observation.init_params(steps),
+        }
+
+    def init_dynamics(self, steps, rng):
+        """Params of transition and emission, for steps of shape (n, n_outputs)."""
+        location, scale = self._observation.initial_output(steps)
+        k, sizes = self.latent_dim, hidden_sizes(self.emission_hidden)
+        emission = init_network((k, *sizes, len(scale)), rng, "emission_")
+        last = len(sizes)
+        emission[f"emission_weights_{last}"] *= 0.3 * scale
+        emission[f"emission_biases_{last}"] = location
+        sizes = hidden_sizes(self.transition_hidden)
+        return {**init_network((k, *sizes, k), rng, "transition_"), **emission}
+
+    def transition(self, params, z):
+        """Mean of the next state, for rows of states."""
+        n_layers = len(hidden_sizes(self.transition_hidden)) + 1
+        return np.tanh(network(params, z, n_layers, "transition_"))
+
+    def emission(self, params, z):
+        """Output at rows of states, of shape (n, n_outputs)."""
+        n_layers = len(hidden_sizes(self.emission_hidden)) + 1
+        return network(params, z, n_layers, "emission_")
+
+    def sample(self, params, n_samples, rng):
+        """Draw paths of states, (n, n_steps, latent_dim), and series."""
+        scale, first_scale = self._scales(params)
+        z = rng.standard_normal((n_samples, self.n_steps, self.latent_dim))
+        z[:, 0] = params["initial_mean"] + first_scale * z[:, 0]
+        for t in range(1, self.n_steps):
+            z[:, t] = self.transition(params, z[:, t - 1]) + scale * z[:, t]
+        output = self.emission(params, z.reshape(-1, self.latent_dim))
+        x = self._observation.sample(params, output, rng)
+        return z, x.reshape(n_samples, -1)
+
+    def log_joint_terms(self, params, z, x):
+        """Log-density of each step's state and observation, of shape (n, n_steps)."""
+        output = self.emission(params, np.reshape(z, (-1, self.latent_dim)))
+        steps = self.steps(x).reshape(-1, self.n_outputs)
+        log_prob = self._observation.log_prob(params, output, steps)
+        return self._log_moves(params, z) + np.reshape(log_prob, z.shape[:2])
+
+    def log_prior(self, params, z):
+        """Log-density of paths of states, of shape (n,)."""
+        return np.sum(self._log_moves(params, z), axis=1)
+
+    def _log_moves(self, params, z):
+        scale, first_scale = self._scales(params)
+        last = np.reshape(z[:, :-1], (-1, self.latent_dim))
+        mean = np.reshape(self.transition(params, last), z[:, 1:].shape)
+        first = (z[:, :1] - params["initial_mean"]) / first_scale
+        later = (z[:, 1:] - mean) / scale
+        squares = np.sum(np.concatenate([first, later], axis=1) ** 2, axis=2)
+        log_det = np.sum(np.log(first_scale)) * (np.arange(self.n_steps) == 0)
+        log_det = log_det + np.sum(np.log(scale)) * (np.arange(self.n_steps) > 0)
+        return -0.5 * squares - log_det - 0.5 * self.latent_dim * LOG_2PI
+
+    def _scales(self, params):
+        names = ("process_log_scale", "initial_log_scale")
+        return [MIN_PROCESS_SCALE + np.exp(params[name]) for name in names]
+
+
+class LinearGaussianStateSpaceModel(StateSpaceModel):
+    r"""Linear dynamics with normal noise, whose likelihood is exact.
+
+    .. math::
+        z_1 \sim N(m, \mathrm{diag}(s_1^2)), \qquad
+        z_t \sim N(A z_{t-1}, \mathrm{diag}(s_z^2)), \qquad
+        x_t \sim N(C z_t + b, \mathrm{diag}(s_x^2))
+
+    Parameters
+    ----------
+    n_steps : int, default=10
+        Length of the series; a row of X is one series.
+    n_outputs : int, default=1
+        Columns of X that belong to one step.
+    latent_dim : int, default=2
+        Length of a state.
+    half_width : int or None, default=2
+        Each step's term of the log-joint is regressed on the window of so many steps on
+        either side. None regresses their sum on the whole series.
+
+    See Also
+    --------
+    StateSpaceModel : Networks.
+    FactorAnalysisModel : A single step.
+
+    Notes
+    -----
+    The params are ``initial_mean``, ``initial_log_scale``, ``process_log_scale`` of
+    shape (latent_dim,), ``transition_matrix`` A, ``emission_matrix`` C of shape
+    (n_outputs, latent_dim), ``emission_offset`` b, ``log_scale`` and ``min_scale``
+    (n_outputs,). Scales and rotations of the states leave the likelihood as it is.
+
+    References
+    ----------
+    R. E. Kalman, "A new approach to linear filtering and prediction problems", Journal
+    of Basic Engineering 82, 1960, doi:10.1115/1.3662552.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amortsk.models import LinearGaussianStateSpaceModel
+    >>> model = LinearGaussianStateSpaceModel(n_steps=5, latent_dim=1)
+    >>> X = np.random.default_rng(0).standard_normal((8, 5))
+    >>> params = model.init_params(X, np.random.default_rng(0))
+    >>> round(float(model.exact_log_likelihood(params, X).mean()), 2)
+    -5.9
+    """
+
+    observation = Gaussian()
+
+    def __init__(self, n_steps=10, n_outputs=1, latent_dim=2, half_width=2):
+        self.n_steps = n_steps
+        self.n_outputs = n_outputs
+        self.latent_dim = latent_dim
+        self.half_width = half_width
+
+    def init_dynamics(self, steps, rng):
+        """States that decay by 0.8 a step, a small random emission matrix."""
+        location, scale = self._observation.initial_output(steps)
+        emission = rng.standard_normal((len(scale), self.latent_dim))
+        return {
+            "transition_matrix": 0.8 * np.eye(self.latent_dim),
+            "emission_matrix": 0.5 * scale[:, np.newaxis] * emission,
+            "emission_offset": location,
+        }
+
+    def transition(self, params, z):
+        """Mean of the next state, for rows of states."""
+        return np.dot(z, params["transition_matrix"].T)
+
+    def emission(self, params, z):
+        """Output at rows of states, of shape (n, n_outputs)."""
+        return np.dot(z, params["emission_matrix"].T) + params["emission_offset"]
+
+    def exact_log_likelihood(self, params, X):
+        """Log-likelihood of each series by the Kalman filter, of shape (n,)."""
+        A, C = params["transition_matrix"], params["emission_matrix"]
+        scale, first_scale = self._scales(params)
+        R = np.diag(noise_scale(params) ** 2)
+        mean = np.tile(params["initial_mean"], (len(X), 1))
+        covariance, total = np.diag(first_scale**2), 0.0
+        for x in np.swapaxes(self.steps(X), 0, 1):
+            residual = x - self.emission(params, mean)
+            S = np.dot(np.dot(C, covariance), C.T) + R
+            gain = np.linalg.solve(S, np.dot(C, covariance)).T
+            squares = np.sum(residual * np.linalg.solve(S, residual.T).T, axis=1)
+            log_det = np.linalg.slogdet(2 * np.pi * S)[1]
+            total = total - 0.5 * (squares + log_det)
+            mean = self.transition(params, mean + np.dot(residual, gain.T))
+            covariance = covariance - np.dot(gain, np.dot(C, covariance))
+            covariance = np.dot(np.dot(A, covariance), A.T) + np.diag(scale**2)
+        return total
