@@ -3,10 +3,12 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-__all__ = ["gabor", "make_gabors"]
+__all__ = ["gabor", "make_gabors", "make_pinwheel"]
 
 # Shape of a Gabor patch on the square [-1, 1] x [-1, 1].
 WAVELENGTH, WIDTH, ASPECT = 1.0, 0.3, 0.8
+# Of a pinwheel's arm.
+LENGTH, BREADTH, TWIST = 0.3, 0.1, 0.2
 
 
 def gabor(orientation, *, size=16):
@@ -84,3 +86,53 @@ def make_gabors(n_samples=1000, *, size=16, noise=0.0, random_state=None):
     orientation = rng.uniform(0, np.pi, n_samples)
     X = gabor(orientation, size=size)
     return X + noise * rng.standard_normal(X.shape), orientation
+
+
+def make_pinwheel(n_samples=2500, *, n_arms=5, random_state=None):
+    r"""Points of a pinwheel: normal clouds round a circle, bent into arms.
+
+    .. math::
+        r \sim N(1, 0.3^2), \quad t \sim N(0, 0.1^2), \qquad
+        x = R\Big(\frac{2 \pi c}{n} + 0.2\, e^r\Big) \binom{r}{t},
+
+    with R(a) the clockwise rotation by an angle a and c one of n arms. The columns are
+    then centred.
+
+    Parameters
+    ----------
+    n_samples : int, default=2500
+        Number of points, shared by the arms as evenly as can be.
+    n_arms : int, default=5
+        Number of arms.
+    random_state : int, RandomState instance or None, default=None
+        Draws the points and their order.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, 2)
+        Points, in random order.
+    arm : ndarray of shape (n_samples,)
+        Integers from 0 to n_arms - 1.
+
+    References
+    ----------
+    Johnson, Duvenaud, Wiltschko, Datta and Adams, *Composing graphical models with
+    neural networks for structured representations and fast inference*, NIPS 2016.
+
+    Examples
+    --------
+    >>> from amortsk.datasets import make_pinwheel
+    >>> X, arm = make_pinwheel(random_state=0)
+    >>> X.shape
+    (2500, 2)
+    >>> int((arm == 0).sum())
+    500
+    """
+    rng = check_random_state(random_state)
+    arm = rng.permutation(np.arange(n_samples) % n_arms)
+    r = 1 + LENGTH * rng.standard_normal(n_samples)
+    t = BREADTH * rng.standard_normal(n_samples)
+    angle = 2 * np.pi * arm / n_arms + TWIST * np.exp(r)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    X = np.stack([r * cosine + t * sine, t * cosine - r * sine], axis=1)
+    return X - X.mean(axis=0), arm

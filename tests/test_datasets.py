@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amortsk.datasets import gabor, make_gabors
+from amortsk.datasets import gabor, make_gabors, make_pinwheel
 
 
 def test_gabor_is_the_formula():
@@ -54,3 +54,34 @@ def test_noise_has_the_standard_deviation_asked_for():
     noisy, same = make_gabors(200, noise=0.3, random_state=0)
     np.testing.assert_array_equal(same, orientation)
     assert abs((noisy - clean).std() - 0.3) < 0.005
+
+
+def test_pinwheel_straightened_is_normal():
+    X, arm = make_pinwheel(5000, random_state=0)
+    # By five-fold symmetry the mean taken off was near zero: 0.01.
+    radius = np.hypot(*X.T)
+    # r is within 0.1 of the distance from the centre, for all but a few.
+    for _ in range(50):
+        angle = 2 * np.pi * arm / 5 + 0.2 * np.exp(radius)
+        radius = X[:, 0] * np.cos(angle) - X[:, 1] * np.sin(angle)
+    across = X[:, 0] * np.sin(angle) + X[:, 1] * np.cos(angle)
+    assert stats.kstest((radius - 1) / 0.3, "norm").statistic < 0.04
+    assert stats.kstest(across / 0.1, "norm").statistic < 0.04
+
+
+def test_pinwheel_has_arms_of_equal_size_and_is_centred():
+    X, arm = make_pinwheel(random_state=0)
+    np.testing.assert_array_equal(np.bincount(arm), [500] * 5)
+    np.testing.assert_allclose(X.mean(axis=0), 0, atol=1e-12)
+    assert len(np.unique(arm[:20])) > 1
+    np.testing.assert_array_equal(make_pinwheel(random_state=0)[0], X)
+    _, arm = make_pinwheel(11, n_arms=3, random_state=0)
+    np.testing.assert_array_equal(np.bincount(arm), [4, 4, 3])
+
+
+def test_pinwheel_turns_by_one_arm():
+    X, arm = make_pinwheel(20_000, random_state=0)
+    fifth = 2 * np.pi / 5
+    turn = np.array([[np.cos(fifth), -np.sin(fifth)], [np.sin(fifth), np.cos(fifth)]])
+    means = np.array([X[arm == c].mean(axis=0) for c in range(5)])
+    np.testing.assert_allclose(means[1:], means[:-1] @ turn, atol=0.03)

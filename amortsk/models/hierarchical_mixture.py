@@ -134,9 +134,8 @@ class HierarchicalMixtureModel(DecodedModel):
         rows = np.dot(indicators, inverse).reshape(len(y), L, L)
         white = np.sum(rows * residual[:, np.newaxis], axis=2)
         log_det = np.sum(params["log_diagonal"], axis=1)
-        return (
-            np.dot(indicators, self.log_weights(params) - log_det)
-            - 0.5 * (np.sum(white**2, axis=1) + L * LOG_2PI)
+        return np.dot(indicators, self.log_weights(params) - log_det) - 0.5 * (
+            np.sum(white**2, axis=1) + L * LOG_2PI
         )
 
     def log_component(self, params, y):
