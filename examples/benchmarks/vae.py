@@ -1,13 +1,15 @@
 """The variational baseline: a decoder trained with an amortised Gaussian encoder.
 
 The evidence lower bound, reparameterised (Kingma and Welling, *Auto-encoding
-variational Bayes*, ICLR 2014), by the package's own Adam, learning-rate decay and
-averaging, so that a comparison with WakeSleepFitter is one of gradients alone.
+variational Bayes*, ICLR 2014), or its importance-weighted form (Burda, Grosse and
+Salakhutdinov, *Importance weighted autoencoders*, ICLR 2016), by the package's own
+Adam, learning-rate decay and averaging, so that a comparison with WakeSleepFitter is
+one of gradients alone.
 """
 
 import autograd.numpy as np
 import numpy as onp
-from scipy.special import logsumexp
+from autograd.scipy.special import logsumexp
 
 from amortsk.autodiff import pullback
 from amortsk.models._decoder import init_network, network
@@ -29,6 +31,8 @@ class VAE:
         deviation for every latent.
     n_draws : int
         Reparameterised draws for each row.
+    importance : bool
+        Maximise the log of the draws' mean weight, not the mean of their log-weights.
     batch_size, max_iter, learning_rate
         As in WakeSleepFitter.
     averaging : bool
@@ -51,6 +55,7 @@ class VAE:
         model,
         hidden=(64,),
         n_draws=1,
+        importance=False,
         batch_size=100,
         max_iter=1000,
         learning_rate=0.01,
@@ -59,6 +64,7 @@ class VAE:
         random_state=0,
     ):
         self.model, self.hidden, self.n_draws = model, tuple(hidden), n_draws
+        self.importance = importance
         self.batch_size, self.max_iter = batch_size, max_iter
         self.learning_rate, self.averaging = learning_rate, averaging
         self.train_decoder, self.random_state = train_decoder, random_state
@@ -134,8 +140,13 @@ class VAE:
             encoder = {name: w for name, w in p.items() if name.startswith(PREFIX)}
             mean, log_scale = self.encode(x, encoder)
             z = np.reshape(mean + np.exp(log_scale) * noise, (-1, k))
-            entropy = np.sum(log_scale) / len(x) + 0.5 * k * (LOG_2PI + 1)
-            return np.mean(self.model.log_joint(p, z, x_draws)) + entropy
+            log_joint = self.model.log_joint(p, z, x_draws)
+            if not self.importance:
+                entropy = np.sum(log_scale) / len(x) + 0.5 * k * (LOG_2PI + 1)
+                return np.mean(log_joint) + entropy
+            log_q = -np.sum(0.5 * noise**2 + log_scale + 0.5 * LOG_2PI, axis=2)
+            log_w = np.reshape(log_joint, (n_draws, -1)) - log_q
+            return np.mean(logsumexp(log_w, axis=0)) - np.log(n_draws)
 
         value, pull = pullback(objective, both, fixed)
         return float(value), pull(1.0)
