@@ -7,7 +7,12 @@ from sklearn.utils import check_array, check_random_state
 
 from amortsk.autodiff import pullback
 from amortsk.latents import take
-from amortsk.model import LatentVariableModel, initial_params, name_of
+from amortsk.model import (
+    LatentVariableModel,
+    covariates_of,
+    initial_params,
+    name_of,
+)
 from amortsk.pairs import flatten, join, log_joint, log_joint_terms
 from amortsk.proposals import Proposal, latent_supports, normalise
 from amortsk.regression import column_scaling
@@ -61,7 +66,8 @@ def check_model(fitter_or_model, X=None, random_state=None):
     fitter_or_model : WakeSleepFitter or LatentVariableModel
         A fitter (with functions or a model) or a model.
     X : array-like of shape (n_samples, n_features), default=None
-        Data to start parameters from; needed where ``init_params`` uses them.
+        Data to start parameters from; needed where ``init_params`` uses them, or where
+        the model has covariates.
     random_state : int, RandomState instance or None, default=None
         Draws parameters' start, latents and data.
 
@@ -105,13 +111,14 @@ def check_model(fitter_or_model, X=None, random_state=None):
     seeds = np.random.SeedSequence(entropy).spawn(5)
     params = initial_params(model, X, np.random.default_rng(seeds[0]))
     n_features = None if X is None else X.shape[1]
+    pool = covariates_of(model, X)
     with np.errstate(all="ignore"):
-        draws = dry_run(model, params, n_features, seeds[1])
+        draws = dry_run(model, params, n_features, seeds[1], pool)
         error = _finite_differences(
             model, params, draws, np.random.default_rng(seeds[2])
         )
-        score = _mean_score(model, params, seeds[3])
-        importance = _conditional_importance(model, params, seeds[4])
+        score = _mean_score(model, params, seeds[3], pool)
+        importance = _conditional_importance(model, params, seeds[4], pool)
     sampler, density = name_of(model, "sample"), name_of(model, "log_joint")
     if abs(score[0]) > LIMIT:
         raise ValueError(
@@ -161,12 +168,12 @@ def _finite_differences(model, params, draws, rng):
     return float(worst)
 
 
-def _mean_score(model, params, seed):
+def _mean_score(model, params, seed, pool):
     """Largest mean of an entry of the score, in standard errors, and its name."""
     size = SCORE_DRAWS // SCORE_BATCHES
     means = []
     for child in seed.spawn(SCORE_BATCHES):
-        draws = draw(model, params, size, child)
+        draws = draw(model, params, size, child, pool)
         _, gradient = pullback(
             lambda p, d=draws: log_joint(model, p, d.z, d.x), params, model.fixed_params
         )
@@ -180,11 +187,11 @@ def _mean_score(model, params, seed):
     return worst
 
 
-def _conditional_importance(model, params, seed):
+def _conditional_importance(model, params, seed, pool):
     """Largest difference between true and reweighted latents, in standard errors."""
     seeds = seed.spawn(3)
     fit, test = (
-        draw(model, params, n, s)
+        draw(model, params, n, s, pool)
         for n, s in zip((FIT_DRAWS, TEST_DRAWS), seeds[:2], strict=True)
     )
     rng = np.random.default_rng(seeds[2])
@@ -226,7 +233,7 @@ def _standard_errors(values):
     return np.where(negligible, 0.0, mean / np.where(negligible, 1.0, spread))
 
 
-def dry_run(model, params, n_features, seed):
+def dry_run(model, params, n_features, seed, pool=None):
     """Draw, evaluate and differentiate once, cheaply.
 
     Parameters
@@ -236,6 +243,8 @@ def dry_run(model, params, n_features, seed):
     n_features : int or None
         Columns that draws of x must have, None for any.
     seed : numpy.random.SeedSequence
+    pool : ndarray of shape (n_samples, n_covariates) or None
+        Covariates to draw from.
 
     Returns
     -------
@@ -253,7 +262,7 @@ def dry_run(model, params, n_features, seed):
             f"fixed_params must leave a parameter free and name entries of "
             f"{sorted(params)}, got {model.fixed_params!r}"
         )
-    draws = draw(model, params, DRY_RUN_DRAWS, seed)
+    draws = draw(model, params, DRY_RUN_DRAWS, seed, pool)
     if n_features is not None and draws.x.shape[1] != n_features:
         raise ValueError(
             f"{sampler} must return x with {n_features} columns, as the data have, got "

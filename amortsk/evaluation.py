@@ -37,7 +37,8 @@ def scoring_rule(scoring, model, supports):
     ValueError
         If the rule is unknown or the model lacks what it needs.
     """
-    possible = ["energy"]
+    # The energy score is that of whole rows: covariates are not the model's to draw.
+    possible = ["energy"] if model.covariate_columns is None else []
     weighable = "any" not in supports or provides(model, "log_prior")
     # Weights of whole paths have an effective sample size near one.
     if weighable and model.term_columns is None:
@@ -45,7 +46,7 @@ def scoring_rule(scoring, model, supports):
     if provides(model, "exact_log_likelihood"):
         possible.insert(0, "exact")
     if scoring == "auto":
-        return possible[0]
+        return possible[0] if possible else None
     if scoring not in possible:
         raise ValueError(
             f"scoring must be 'auto' or one of {possible} for this model, got "

@@ -13,7 +13,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from amortsk.callbacks import STACK_LEVEL, CallbackSupportMixin, with_callbacks
@@ -26,7 +26,14 @@ from amortsk.evaluation import (
     scoring_rule,
 )
 from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
-from amortsk.model import FunctionModel, call, initial_params, name_of, provides
+from amortsk.model import (
+    FunctionModel,
+    call,
+    covariates_of,
+    initial_params,
+    name_of,
+    provides,
+)
 from amortsk.optimizers import decay
 from amortsk.proposals import latent_supports
 from amortsk.regressor import AmortisedGradientRegressor
@@ -299,6 +306,7 @@ class WakeSleepFitter(
         if hasattr(self, "_run"):
             X, columns = self._validate(X), {}
             run = copy.deepcopy(self._run)
+            run.pool = covariates_of(run.model, X)
         else:
             X, columns = self._validate_new(X)
             run = self._begin(X)
@@ -323,10 +331,13 @@ class WakeSleepFitter(
             params = initial_params(model, X.copy(), rng)
         else:
             entropy, params = last.entropy, last.params
-        draws = dry_run(model, params, X.shape[1], stream(entropy, DRY_RUN))
+        pool = covariates_of(model, X)
+        draws = dry_run(model, params, X.shape[1], stream(entropy, DRY_RUN), pool)
         supports = latent_supports(model.latent_support, draws.z)
         scoring_rule(self.scoring, model, supports)
-        run = Training(model, params, supports, self, regressor, entropy, X.shape[1])
+        run = Training(
+            model, params, supports, self, regressor, entropy, X.shape[1], pool
+        )
         if last is not None:
             run.n_iter = run.next_choice = last.n_iter
             run.optimizer = copy.deepcopy(last.optimizer)
@@ -508,10 +519,17 @@ class WakeSleepFitter(
             log p(x) that is below it in expectation, by about half of 1/ESS - 1/K.
             ``"energy"``: the negative energy score, which is not a log-density. The
             same for a row whatever the others are; base noise is shared by all rows, so
-            errors are correlated across rows.
+            errors are correlated across rows. Of a model with covariates: the
+            log-density of the other columns given these, and never ``"energy"``.
         """
         check_is_fitted(self)
         X = self._validate(X)
+        if self._scoring is None:
+            raise ValueError(
+                f"{type(self.model_).__name__} cannot be scored: with covariates it "
+                "needs exact_log_likelihood, or latents that proposals fit and no "
+                "local terms"
+            )
         if self._scoring == "exact":
             scores = call(self.model_, "exact_log_likelihood", self.params_, X)
             return np.asarray(scores)
@@ -536,7 +554,14 @@ class WakeSleepFitter(
         """
         return float(np.mean(self.score_samples(X)))
 
-    def sample(self, n_samples=1, random_state=None, *, return_latent=False):
+    def sample(
+        self,
+        n_samples=1,
+        random_state=None,
+        *,
+        return_latent=False,
+        covariates=None,
+    ):
         """Draw from the fitted model.
 
         Parameters
@@ -548,6 +573,9 @@ class WakeSleepFitter(
             repeats both.
         return_latent : bool, default=False
             Also return the latents.
+        covariates : array-like of shape (n_samples, n_covariates), default=None
+            What a model with `covariate_columns` conditions each draw on; one row
+            serves all draws.
 
         Returns
         -------
@@ -559,14 +587,34 @@ class WakeSleepFitter(
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}")
+        covariates = self._check_covariates(covariates, n_samples)
         if random_state is None:
             seed = self._run.seed(SAMPLE, self._n_sampled)
             self._n_sampled += 1
         else:
             seed = check_random_state(random_state).randint(2**31 - 1)
             seed = np.random.SeedSequence(int(seed))
-        draws = draw(self.model_, self.params_, n_samples, seed)
+        draws = draw(self.model_, self.params_, n_samples, seed, covariates=covariates)
         return (draws.x, draws.z) if return_latent else draws.x
+
+    def _check_covariates(self, covariates, n_samples):
+        """Covariates of every draw, None for a model without them."""
+        columns = self.model_.covariate_columns
+        if (columns is None) != (covariates is None):
+            raise ValueError(
+                "covariates must be given for a model with covariate_columns and for "
+                f"no other; those of {type(self.model_).__name__} are {columns!r}"
+            )
+        if columns is None:
+            return None
+        covariates = check_array(covariates, dtype=np.float64)
+        shape = (n_samples, len(columns))
+        if covariates.shape not in (shape, (1, len(columns))):
+            raise ValueError(
+                f"covariates must have shape {shape} or {(1, len(columns))}, got "
+                f"{covariates.shape}"
+            )
+        return np.broadcast_to(covariates, shape)
 
     def posterior_expectation(self, X, func):
         """Posterior expectation E[func(z) | x] of every row.

@@ -54,6 +54,13 @@ class LatentVariableModel(BaseEstimator):
         The columns of x that each local term is regressed on, see :func:`windows`.
     fixed_params : tuple of str
         Entries of ``params`` that a fit holds at their initial values.
+    covariate_columns : None or integer array
+        Columns of X that the model conditions on and does not model. ``sample`` then
+        takes them as a fourth argument `covariates`, of shape (n_samples,
+        n_covariates), and puts them back into these columns of its x. Everything else
+        sees whole rows, and p(x) stands for the density of the other columns given
+        these. ``log_prior`` and ``natural_params`` are for models where they do not
+        depend on covariates.
 
     See Also
     --------
@@ -84,6 +91,7 @@ class LatentVariableModel(BaseEstimator):
     latent_support = None
     term_columns = None
     fixed_params = ()
+    covariate_columns = None
 
     def init_params(self, X, rng):
         """Parameters to start from, a dict of float arrays."""
@@ -182,6 +190,35 @@ def initial_params(model, X, rng):
             )
         checked[name] = array.astype(np.float64)
     return checked
+
+
+def covariates_of(model, X):
+    """Columns of X that the model conditions on, None for a model without them.
+
+    Raises
+    ------
+    ValueError
+        If there are no data, or `covariate_columns` are not some of their columns.
+    """
+    columns = model.covariate_columns
+    if columns is None:
+        return None
+    if X is None:
+        raise ValueError(
+            f"{type(model).__name__} has covariate_columns: pass X to draw them from"
+        )
+    columns, d = np.asarray(columns), X.shape[1]
+    distinct = set(columns.ravel())
+    if (
+        columns.dtype.kind not in "iu"
+        or columns.shape != (len(distinct),)
+        or not distinct < set(range(d))
+    ):
+        raise ValueError(
+            f"covariate_columns must be some but not all of the columns 0 to {d - 1} "
+            f"of X, each once, got {model.covariate_columns!r}"
+        )
+    return X[:, columns]
 
 
 def call(model, method, params, *arguments):

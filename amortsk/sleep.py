@@ -44,17 +44,27 @@ class Sleep:
         Draws in one chunk.
     n_jobs : int or None
         Processes that share the chunks.
+    pool : ndarray of shape (n_rows, n_covariates) or None
+        Covariates to draw from, for a model that has them.
     """
 
     def __init__(
-        self, model, params, n_samples, seed, *, chunk_rows=CHUNK_ROWS, n_jobs=None
+        self,
+        model,
+        params,
+        n_samples,
+        seed,
+        *,
+        chunk_rows=CHUNK_ROWS,
+        n_jobs=None,
+        pool=None,
     ):
         self.model, self.params, self.n_samples = model, params, n_samples
         sizes = [chunk_rows] * (n_samples // chunk_rows)
         if n_samples % chunk_rows:
             sizes.append(n_samples % chunk_rows)
         self.chunks = list(zip(sizes, seed.spawn(len(sizes)), strict=True))
-        self.n_jobs = n_jobs
+        self.n_jobs, self.pool = n_jobs, pool
         self.n_redrawn = 0
         self._first = None
 
@@ -62,7 +72,7 @@ class Sleep:
     def first(self):
         """The first chunk, kept."""
         if self._first is None:
-            self._first = draw(self.model, self.params, *self.chunks[0])
+            self._first = draw(self.model, self.params, *self.chunks[0], self.pool)
             self.n_redrawn = max(self.n_redrawn, self._first.n_redrawn)
         return self._first
 
@@ -71,7 +81,10 @@ class Sleep:
         if len(self.chunks) == 1:
             yield function(self.first)
             return
-        tasks = [(function, self.model, self.params, *chunk) for chunk in self.chunks]
+        tasks = [
+            (function, self.model, self.params, *chunk, self.pool)
+            for chunk in self.chunks
+        ]
         if effective_n_jobs(self.n_jobs) == 1:
             # One chunk at a time: what is summed need not be kept.
             results = (_apply(*task) for task in tasks)
@@ -84,13 +97,13 @@ class Sleep:
             yield result
 
 
-def _apply(function, model, params, size, seed):
-    draws = draw(model, params, size, seed)
+def _apply(function, *arguments):
+    draws = draw(*arguments)
     return function(draws), draws.n_redrawn
 
 
-def draw(model, params, n_samples, seed):
-    """Finite draws from the model.
+def draw(model, params, n_samples, seed, pool=None, *, covariates=None):
+    """Finite draws from the model, given `covariates` or rows drawn from `pool`.
 
     Raises
     ------
@@ -99,7 +112,9 @@ def draw(model, params, n_samples, seed):
         are not finite.
     """
     rng = np.random.default_rng(seed)
-    z, x = draw_once(model, params, n_samples, rng)
+    if pool is not None:
+        covariates = pool[rng.integers(len(pool), size=n_samples)]
+    z, x = draw_once(model, params, n_samples, rng, covariates)
     n_redrawn = 0
     while True:
         finite = _finite_rows(z, x)
@@ -112,15 +127,19 @@ def draw(model, params, n_samples, seed):
                 f"{name_of(model, 'sample')} returned non-finite values in {n_redrawn} "
                 f"of {n_samples} draws; at most {MAX_REDRAWN:.0%} can be redrawn"
             )
-        z_new, x_new = draw_once(model, params, n_bad, rng)
-        z = concatenate([take(z, finite), z_new])
-        x = np.concatenate([x[finite], x_new])
+        given = None if covariates is None else covariates[~finite]
+        z_new, x_new = draw_once(model, params, n_bad, rng, given)
+        # Every draw keeps its place, beside its covariates.
+        places = np.argsort(~finite, kind="stable").argsort()
+        z = take(concatenate([take(z, finite), z_new]), places)
+        x = np.concatenate([x[finite], x_new])[places]
 
 
-def draw_once(model, params, n_samples, rng):
+def draw_once(model, params, n_samples, rng, covariates=None):
     """One call of the sampler, its shapes checked."""
     source = name_of(model, "sample")
-    drawn = call(model, "sample", params, n_samples, rng)
+    given = () if covariates is None else (covariates,)
+    drawn = call(model, "sample", params, n_samples, rng, *given)
     if not isinstance(drawn, (tuple, list)) or len(drawn) != 2:
         raise ValueError(f"{source} must return a pair (z, x), got {type(drawn)}")
     z, x = check_latents(drawn[0], n_samples, source), np.asarray(drawn[1])
@@ -128,6 +147,11 @@ def draw_once(model, params, n_samples, rng):
         raise ValueError(
             f"{source} must return x as real numbers of shape ({n_samples}, "
             f"n_features), got shape {x.shape} and dtype {x.dtype}"
+        )
+    if given and not np.array_equal(x[:, model.covariate_columns], covariates):
+        raise ValueError(
+            f"{source} must put the covariates back into the columns "
+            f"{model.covariate_columns} of x, unchanged"
         )
     return z, x.astype(np.float64, copy=False)
 

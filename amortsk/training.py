@@ -51,11 +51,22 @@ class Training:
     entropy : list of int
         Of the SeedSequence that all streams descend from.
     n_features : int
+    pool : ndarray of shape (n_samples, n_covariates) or None
+        Covariates of the data, for sleep to draw from.
     """
 
     def __init__(
-        self, model, params, supports, options, regressor, entropy, n_features
+        self,
+        model,
+        params,
+        supports,
+        options,
+        regressor,
+        entropy,
+        n_features,
+        pool=None,
     ):
+        self.pool = pool
         self.model, self.params, self.supports = model, params, supports
         self.entropy = entropy
         self.n_sleep, self.batch_size = options.n_sleep, options.batch_size
@@ -103,6 +114,7 @@ class Training:
             self.seed(*(key or (SLEEP, self.n_iter))),
             chunk_rows=chunk_rows,
             n_jobs=self.n_jobs,
+            pool=self.pool,
         )
 
     def batch(self, X):

@@ -56,7 +56,7 @@ def test_finite_draws_keep_their_order():
     clean = draw(model(), SHIFT, 40, seed())
     faulty = draw(model(Faulty([3, 7])), SHIFT, 40, seed())
     kept = np.delete(np.arange(40), [3, 7])
-    np.testing.assert_array_equal(faulty.x[:38], clean.x[kept])
+    np.testing.assert_array_equal(faulty.x[kept], clean.x[kept])
     assert clean.n_redrawn == 0
 
 
