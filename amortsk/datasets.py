@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-__all__ = ["gabor", "make_gabors", "make_pinwheel"]
+__all__ = ["gabor", "make_gabors", "make_pinwheel", "make_sine_functions"]
 
 # Shape of a Gabor patch on the square [-1, 1] x [-1, 1].
 WAVELENGTH, WIDTH, ASPECT = 1.0, 0.3, 0.8
@@ -136,3 +136,52 @@ def make_pinwheel(n_samples=2500, *, n_arms=5, random_state=None):
     cosine, sine = np.cos(angle), np.sin(angle)
     X = np.stack([r * cosine + t * sine, t * cosine - r * sine], axis=1)
     return X - X.mean(axis=0), arm
+
+
+def make_sine_functions(
+    n_samples=1000, *, n_context=(4, 8), n_target=(4, 8), noise=0.1, random_state=None
+):
+    r"""Noisy values of random sine functions, split into contexts and targets.
+
+    .. math::
+        y = a \sin(t - b) + \epsilon, \qquad a \sim U(-0.5, 1), \quad
+        b \sim U(-0.5, 0.5), \quad \epsilon \sim N(0, 0.1^2),
+
+    at positions t uniform between -pi and pi.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of functions.
+    n_context, n_target : tuple of int, default=(4, 8)
+        Smallest and largest number of pairs in a context and in a set of targets.
+    noise : float, default=0.1
+        Standard deviation of the noise.
+    random_state : int, RandomState instance or None, default=None
+        Draws functions, sizes, positions and noise.
+
+    Returns
+    -------
+    contexts, targets : list of ndarray of shape (n_pairs, 2)
+        Positions and values, for :meth:`amortsk.models.NeuralProcessModel.pack`.
+    coefficients : ndarray of shape (n_samples, 2)
+        Amplitude a and shift b of every function.
+
+    Examples
+    --------
+    >>> from amortsk.datasets import make_sine_functions
+    >>> contexts, targets, coefficients = make_sine_functions(5, random_state=0)
+    >>> [len(context) for context in contexts]
+    [4, 5, 5, 4, 5]
+    """
+    rng = check_random_state(random_state)
+    coefficients = rng.uniform([-0.5, -0.5], [1.0, 0.5], (n_samples, 2))
+    sets = []
+    for smallest, largest in (n_context, n_target):
+        sizes = rng.randint(smallest, largest + 1, n_samples)
+        sets.append([])
+        for (amplitude, shift), size in zip(coefficients, sizes, strict=True):
+            t = rng.uniform(-np.pi, np.pi, size)
+            y = amplitude * np.sin(t - shift) + noise * rng.standard_normal(size)
+            sets[-1].append(np.stack([t, y], axis=1))
+    return *sets, coefficients

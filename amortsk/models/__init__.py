@@ -9,6 +9,7 @@ from amortsk.models.hidden_markov import HiddenMarkovModel
 from amortsk.models.hierarchical_mixture import HierarchicalMixtureModel
 from amortsk.models.independent_components import IndependentComponentsModel
 from amortsk.models.matrix_factorization import BernoulliMatrixFactorizationModel
+from amortsk.models.neural_process import NeuralProcessModel
 from amortsk.models.softplus_gaussian import SoftplusGaussianModel
 from amortsk.models.state_space import (
     LinearGaussianStateSpaceModel,
@@ -26,6 +27,7 @@ __all__ = [
     "HierarchicalMixtureModel",
     "IndependentComponentsModel",
     "LinearGaussianStateSpaceModel",
+    "NeuralProcessModel",
     "SoftplusGaussianModel",
     "StateSpaceModel",
 ]
