@@ -148,11 +148,14 @@ def draw_once(model, params, n_samples, rng, covariates=None):
             f"{source} must return x as real numbers of shape ({n_samples}, "
             f"n_features), got shape {x.shape} and dtype {x.dtype}"
         )
-    if given and not np.array_equal(x[:, model.covariate_columns], covariates):
-        raise ValueError(
-            f"{source} must put the covariates back into the columns "
-            f"{model.covariate_columns} of x, unchanged"
-        )
+    if given:
+        columns = np.asarray(model.covariate_columns)
+        inside = columns.max() < x.shape[1]
+        if not (inside and np.array_equal(x[:, columns], covariates)):
+            raise ValueError(
+                f"{source} must put the covariates back, unchanged, into columns "
+                f"{columns} of x, which had shape {x.shape}"
+            )
     return z, x.astype(np.float64, copy=False)
 
 

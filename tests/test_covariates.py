@@ -259,9 +259,16 @@ class Forgetful(RandomEffect):
         return z, x
 
 
-def test_covariates_not_put_back_are_an_error(X):
+class Dropping(RandomEffect):
+    def sample(self, params, n_samples, rng, covariates):
+        z, x = super().sample(params, n_samples, rng, covariates)
+        return z, x[:, 1::2]
+
+
+@pytest.mark.parametrize("model", [Forgetful(), Dropping()])
+def test_covariates_not_put_back_are_an_error(X, model):
     with pytest.raises(ValueError, match="must put the covariates back"):
-        fitter(Forgetful()).fit(X)
+        fitter(model).fit(X)
 
 
 @pytest.mark.parametrize(
