@@ -160,7 +160,8 @@ class Training:
     def wider_windows_drift(self, X):
         """Drift, over parts of the data, of the gradient with windows twice as wide.
 
-        NaN where term_columns are not windows, or the rows are too few.
+        NaN where term_columns are not windows, the rows too few, or wider windows too
+        wide for the trend.
         """
         widened = widen(check_term_columns(self.model.term_columns, X.shape[1]))
         if widened is None or len(X) < MIN_PARTS:
@@ -173,7 +174,10 @@ class Training:
             for i, part in enumerate(np.array_split(order, min(MAX_PARTS, len(X)))):
                 sleep, rng = self.sleep(key=(WIDER, i, 0)), self.rng(WIDER, i, 1)
                 if not gradients:
-                    joint.select(self.params, sleep, X[part], rng)
+                    try:
+                        joint.select(self.params, sleep, X[part], rng)
+                    except ValueError:
+                        return np.nan
                 gradient = joint.estimate(self.params, sleep, X[part], rng).gradient
                 gradients.append(self.optimizer.precondition(gradient))
         return drift(gradients)

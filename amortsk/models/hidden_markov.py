@@ -2,7 +2,7 @@
 
 import autograd.numpy as np
 from autograd.scipy.special import logsumexp
-from sklearn.cluster import kmeans_plusplus
+from sklearn.cluster import KMeans
 
 from amortsk.models._decoder import check_positive_int
 from amortsk.models._series import SeriesModel
@@ -77,21 +77,22 @@ class HiddenMarkovModel(SeriesModel):
         return ("categorical", self.n_states)
 
     def init_params(self, X, rng):
-        """k-means++ centres, half the data's spread, states that tend to stay."""
+        """Clusters of the data by k-means, states that tend to stay."""
         check_positive_int("n_states", self.n_states)
         rows = self.steps(X).reshape(-1, self.n_outputs)
         scale = column_scale(rows)
         if len(rows) < self.n_states:
             rows = rows[rng.integers(len(rows), size=self.n_states)]
-        seed = int(rng.integers(2**31))
-        centres, _ = kmeans_plusplus(rows / scale, self.n_states, random_state=seed)
         # States that start equal, as with repeated rows, would stay equal.
-        centres = centres + 0.01 * rng.standard_normal(centres.shape)
-        noise = scale_params(0.5 * scale, MIN_SCALE * scale)
+        rows = rows / scale + 1e-3 * rng.standard_normal(rows.shape)
+        seed = int(rng.integers(2**31))
+        clusters = KMeans(self.n_states, n_init=10, random_state=seed).fit(rows)
+        spread = np.sqrt(clusters.inertia_ / rows.size) + 2 * MIN_SCALE
+        noise = scale_params(spread * scale, MIN_SCALE * scale)
         return {
             "initial_logits": np.zeros(self.n_states),
             "transition_logits": 2.0 * np.eye(self.n_states),
-            "means": centres * scale,
+            "means": clusters.cluster_centers_ * scale,
             "log_scale": np.tile(noise["log_scale"], (self.n_states, 1)),
             "min_scale": noise["min_scale"],
         }

@@ -1,0 +1,262 @@
+"""Models of series: windows of steps, exact likelihoods, joint densities."""
+
+from itertools import product
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad
+from scipy import stats
+from scipy.special import logsumexp
+from sklearn.base import clone
+
+from amortsk import AmortisedGradientRegressor, WakeSleepFitter, check_model
+from amortsk.models import (
+    HiddenMarkovModel,
+    LinearGaussianStateSpaceModel,
+    StateSpaceModel,
+)
+from amortsk.observation import noise_scale
+
+MODELS = [
+    HiddenMarkovModel(3, n_steps=4, n_outputs=2),
+    StateSpaceModel(4, n_outputs=2, transition_hidden=3, emission_hidden=3),
+    LinearGaussianStateSpaceModel(4, n_outputs=2),
+]
+
+
+def start(model, n=30, seed=0):
+    """Data of the right width and params off their start."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, model.n_steps * model.n_outputs))
+    params = model.init_params(X, rng)
+    for name in set(params) - set(model.fixed_params):
+        params[name] = params[name] + 0.3 * rng.standard_normal(params[name].shape)
+    return X, params
+
+
+def name_of(model):
+    return type(model).__name__
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+def test_windows_hold_all_outputs_of_their_steps(model):
+    expected = {
+        0: [-1, -1, 0, 1, 2, 3],
+        1: [0, 1, 2, 3, 4, 5],
+        3: [4, 5, 6, 7, -1, -1],
+    }
+    columns = clone(model).set_params(half_width=1).term_columns
+    assert columns.shape == (4, 6)
+    for step, row in expected.items():
+        assert columns[step].tolist() == row
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+def test_terms_add_up(model):
+    _, params = start(model)
+    z, x = model.sample(params, 7, np.random.default_rng(0))
+    whole = clone(model).set_params(half_width=None)
+    assert whole.term_columns is None
+    terms = model.log_joint(params, z, x)
+    assert terms.shape == (7, 4)
+    np.testing.assert_allclose(whole.log_joint(params, z, x), terms.sum(1))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+def test_gradients_are_those_of_finite_differences(model):
+    _, params = start(model)
+    z, x = model.sample(params, 20, np.random.default_rng(1))
+    weights = np.cos(np.arange(80)).reshape(20, 4)
+    for name in set(params) - set(model.fixed_params):
+
+        def total(value, name=name):
+            joint = model.log_joint({**params, name: value}, z, x)
+            return anp.sum(weights * joint)
+
+        found, value = grad(total)(params[name]), params[name]
+        for index in np.ndindex(value.shape):
+            step = np.zeros(value.shape)
+            step[index] = 1e-5
+            numeric = (total(value + step) - total(value - step)) / 2e-5
+            assert abs(found[index] - numeric) < 1e-5 * (1 + abs(numeric))
+
+
+@pytest.mark.parametrize("half_width", [None, 1])
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+def test_model_passes_its_check(model, half_width):
+    model = clone(model).set_params(half_width=half_width)
+    check_model(model, start(model)[0], random_state=0)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+def test_wrong_number_of_columns_is_named(model):
+    with pytest.raises(ValueError, match=r"n_steps \* n_outputs = 4 \* 2 .*got 9"):
+        model.init_params(np.zeros((5, 9)), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", ["n_steps", "n_outputs"])
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
+def test_bad_sizes_are_named(model, name):
+    model = clone(model).set_params(**{name: 0})
+    with pytest.raises(ValueError, match=f"{name} must be a positive int"):
+        model.init_params(np.zeros((5, 8)), np.random.default_rng(0))
+
+
+def test_chain_likelihood_sums_over_all_paths():
+    model = HiddenMarkovModel(3, n_steps=4, n_outputs=2, half_width=None)
+    X, params = start(model, n=5)
+    paths = np.array(list(product(range(3), repeat=4)))
+    for x, found in zip(X, model.exact_log_likelihood(params, X), strict=True):
+        joint = model.log_joint(params, paths, np.tile(x, (len(paths), 1)))
+        assert abs(logsumexp(joint) - found) < 1e-10
+
+
+def test_chain_joint_is_that_of_scipy():
+    model = HiddenMarkovModel(3, n_steps=4, n_outputs=2)
+    _, params = start(model)
+    z, x = model.sample(params, 6, np.random.default_rng(1))
+    initial = np.exp(params["initial_logits"])
+    moves = np.exp(params["transition_logits"])
+    moves /= moves.sum(1, keepdims=True)
+    scale = noise_scale(params)
+    for states, row, found in zip(z, x, model.log_joint(params, z, x), strict=True):
+        for t, state in enumerate(states):
+            p = (
+                initial[state] / initial.sum()
+                if t == 0
+                else moves[states[t - 1], state]
+            )
+            steps = row[2 * t : 2 * t + 2]
+            density = stats.norm.logpdf(steps, params["means"][state], scale[state])
+            assert abs(np.log(p) + density.sum() - found[t]) < 1e-10
+
+
+def test_chain_moves_as_often_as_its_matrix_says():
+    model = HiddenMarkovModel(3, n_steps=50)
+    _, params = start(model)
+    z, _ = model.sample(params, 4000, np.random.default_rng(0))
+    moves = np.exp(params["transition_logits"])
+    moves /= moves.sum(1, keepdims=True)
+    counts = np.zeros((3, 3))
+    np.add.at(counts, (z[:, :-1].ravel(), z[:, 1:].ravel()), 1)
+    error = counts / counts.sum(1, keepdims=True) - moves
+    # 196 000 moves: five standard errors of the rarest state's.
+    assert np.all(np.abs(error) < 5 * np.sqrt(0.25 / counts.sum(1, keepdims=True)))
+
+
+def test_chain_starts_at_well_separated_clusters():
+    rng = np.random.default_rng(0)
+    X = rng.integers(3, size=(40, 4)) * 10.0 + rng.standard_normal((40, 4))
+    params = HiddenMarkovModel(3, n_steps=4).init_params(X, rng)
+    np.testing.assert_allclose(np.sort(params["means"][:, 0]), [0, 10, 20], atol=0.6)
+    assert np.all(np.abs(noise_scale(params) - 1) < 0.2)
+
+
+def joint_normal(model, params):
+    """Mean and covariance of a whole series, term by term."""
+    A, C = params["transition_matrix"], params["emission_matrix"]
+    T, k = model.n_steps, model.latent_dim
+    process = (1e-3 + np.exp(params["process_log_scale"])) ** 2
+    first = (1e-3 + np.exp(params["initial_log_scale"])) ** 2
+    # z = L e: the effect on step t of the noise of step s.
+    L = np.zeros((T * k, T * k))
+    for t in range(T):
+        for s in range(t + 1):
+            power = np.linalg.matrix_power(A, t - s)
+            L[t * k : t * k + k, s * k : s * k + k] = power
+    noise = np.concatenate([first, np.tile(process, T - 1)])
+    emit = np.kron(np.eye(T), C)
+    mean = emit @ L[:, :k] @ params["initial_mean"]
+    mean += np.tile(params["emission_offset"], T)
+    covariance = emit @ (L * noise) @ L.T @ emit.T
+    return mean, covariance + np.diag(np.tile(noise_scale(params) ** 2, T))
+
+
+def test_kalman_filter_is_the_joint_normal():
+    model = LinearGaussianStateSpaceModel(4, n_outputs=3, latent_dim=2)
+    X, params = start(model)
+    expected = stats.multivariate_normal(*joint_normal(model, params)).logpdf(X)
+    np.testing.assert_allclose(model.exact_log_likelihood(params, X), expected)
+
+
+def test_linear_draws_have_the_joint_moments():
+    model = LinearGaussianStateSpaceModel(4, n_outputs=2, latent_dim=2)
+    _, params = start(model)
+    mean, covariance = joint_normal(model, params)
+    _, x = model.sample(params, 20_000, np.random.default_rng(0))
+    root = np.linalg.cholesky(covariance)
+    white = np.linalg.solve(root, (x - mean).T)
+    assert np.all(np.abs(white.mean(1)) < 5 / np.sqrt(20_000))
+    assert np.all(np.abs(np.cov(white) - np.eye(8)) < 5 * np.sqrt(2 / 20_000))
+
+
+def test_states_follow_the_networks_written_out():
+    model = StateSpaceModel(
+        3, n_outputs=2, transition_hidden=(4, 3), emission_hidden=(), half_width=None
+    )
+    _, params = start(model)
+    z, x = model.sample(params, 5, np.random.default_rng(1))
+    mean = z[:, :-1]
+    for i in range(3):
+        weights = params[f"transition_weights_{i}"]
+        mean = np.tanh(mean @ weights + params[f"transition_biases_{i}"])
+    first = 1e-3 + np.exp(params["initial_log_scale"])
+    expected = stats.norm.logpdf(z[:, 0], params["initial_mean"], first).sum(1)
+    process = 1e-3 + np.exp(params["process_log_scale"])
+    expected += stats.norm.logpdf(z[:, 1:], mean, process).sum((1, 2))
+    np.testing.assert_allclose(model.log_prior(params, z), expected)
+    output = z @ params["emission_weights_0"] + params["emission_biases_0"]
+    emitted = stats.norm.logpdf(x.reshape(5, 3, 2), output, noise_scale(params))
+    expected += emitted.sum((1, 2))
+    np.testing.assert_allclose(model.log_joint(params, z, x), expected)
+
+
+def test_other_dynamics_are_two_methods():
+    class Rotation(StateSpaceModel):
+        def init_dynamics(self, steps, rng):
+            return {"angle": np.array(0.5)}
+
+        def transition(self, params, z):
+            c, s = anp.cos(params["angle"]), anp.sin(params["angle"])
+            return anp.stack([c * z[:, 0] - s * z[:, 1], s * z[:, 0] + c * z[:, 1]], 1)
+
+        def emission(self, params, z):
+            return z[:, :1]
+
+    model = Rotation(6)
+    check_model(model, start(model)[0], random_state=0)
+
+
+def test_linear_fit_by_local_terms_comes_near_the_optimum():
+    model = LinearGaussianStateSpaceModel(20, latent_dim=1)
+    params = {
+        "initial_mean": np.zeros(1),
+        "initial_log_scale": np.zeros(1),
+        "process_log_scale": np.log([0.5]),
+        "transition_matrix": np.array([[0.9]]),
+        "emission_matrix": np.array([[1.0]]),
+        "emission_offset": np.array([2.0]),
+        "log_scale": np.log([0.5]),
+        "min_scale": np.zeros(1),
+    }
+    X = model.sample(params, 60, np.random.default_rng(0))[1]
+    fitter = WakeSleepFitter(
+        model=model, n_sleep=100, max_iter=150, learning_rate=0.05, random_state=0
+    ).fit(X)
+    truth = model.exact_log_likelihood(params, X).mean()
+    assert fitter.gradient_ == "joint"
+    assert fitter.score(X) > truth - 20 * 0.01
+
+
+def test_windows_too_wide_for_the_trend_are_not_compared():
+    model = LinearGaussianStateSpaceModel(6, n_outputs=4, latent_dim=1)
+    X = model.sample(start(model)[1], 40, np.random.default_rng(0))[1]
+    fitter = WakeSleepFitter(
+        model=model,
+        regressor=AmortisedGradientRegressor(trend="quadratic", n_components=20),
+        n_sleep=400,
+        max_iter=3,
+        random_state=0,
+    ).fit(X)
+    assert np.isnan(fitter.history_["wider_windows_drift"]).all()
