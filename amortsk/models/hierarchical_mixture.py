@@ -2,6 +2,7 @@
 
 import autograd.numpy as np
 from autograd.scipy.special import logsumexp
+from sklearn.linear_model import Ridge
 
 from amortsk.models._decoder import (
     DecodedModel,
@@ -14,6 +15,8 @@ from amortsk.observation import LOG_2PI, Gaussian
 
 # The sparsity prior of the weights is improper: without a floor it has no mode.
 MIN_WEIGHT = 1e-6
+# Standard deviation of y at the start.
+SPREAD = np.sqrt(1.25)
 
 
 class HierarchicalMixtureModel(DecodedModel):
@@ -70,7 +73,7 @@ class HierarchicalMixtureModel(DecodedModel):
     >>> params = model.init_params(X, np.random.default_rng(0))
     >>> z = np.zeros(50, dtype=int), np.zeros((50, 2))
     >>> round(float(model.log_joint(params, z, X).mean()), 2)
-    -6.78
+    -29.16
     """
 
     observation = Gaussian()
@@ -83,24 +86,37 @@ class HierarchicalMixtureModel(DecodedModel):
 
     @property
     def latent_support(self):
-        """A component and a real vector."""
-        return [("categorical", self.n_components), "real"]
+        """A component, and a vector whose posterior no proposal family resembles."""
+        return [("categorical", self.n_components), "any"]
 
     def init_params(self, X, rng):
-        """Components of unit spread, a random network, half the data's spread as noise.
+        """Components of unit spread, a network near the data's principal plane.
 
-        A narrow start would leave whole arms of the data to no component.
+        The data's first principal axes are laid along those of y, so that no part of
+        the data is without a component.
         """
         check_positive_int("n_components", self.n_components)
         K, L = self.n_components, self.latent_dim
         sizes = (L, *hidden_sizes(self.hidden), X.shape[1])
         params = init_network(sizes, rng)
-        offset, scale = self.observation.initial_output(X)
-        last = len(sizes) - 2
-        params[f"weights_{last}"] = params[f"weights_{last}"] * scale
-        params[f"biases_{last}"] = offset
+        # Units that bend sharply, all over the components. Of a pinwheel, gentle ones
+        # through the origin were 0.04 nats a row worse after more updates.
+        params["weights_0"] = 2.0 * params["weights_0"]
+        centres = SPREAD * rng.standard_normal((L, sizes[1]))
+        params["biases_0"] = -np.sum(params["weights_0"] * centres, axis=0)
+        offset, _ = self.observation.initial_output(X)
+        # The last layer is a ridge regression of points of the plane on its units.
+        y = SPREAD * rng.standard_normal((1000, L))
+        _, deviations, axes = np.linalg.svd(X - offset, full_matrices=False)
+        axes = deviations[:L, np.newaxis] * axes[:L] / np.sqrt(len(X))
+        plane = offset + np.dot(y[:, : len(axes)], axes) / SPREAD
+        last = self._n_layers() - 1
+        units = np.tanh(network(params, y, last))
+        ridge = Ridge(alpha=0.003 * len(y)).fit(units, plane)
+        params[f"weights_{last}"] = ridge.coef_.T
+        params[f"biases_{last}"] = ridge.intercept_
         noise = self.observation.init_params(X)
-        noise["log_scale"] = noise["log_scale"] - np.log(2)
+        noise["log_scale"] = noise["log_scale"] - np.log(5)
         return {
             "logits": np.zeros(K),
             "means": rng.standard_normal((K, L)),
