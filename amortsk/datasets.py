@@ -1,9 +1,17 @@
-"""Small data sets, generated."""
+"""Small data sets, generated or bundled."""
+
+from importlib import resources
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-__all__ = ["gabor", "make_gabors", "make_pinwheel", "make_sine_functions"]
+__all__ = [
+    "gabor",
+    "load_blowfly",
+    "make_gabors",
+    "make_pinwheel",
+    "make_sine_functions",
+]
 
 # Shape of a Gabor patch on the square [-1, 1] x [-1, 1].
 WAVELENGTH, WIDTH, ASPECT = 1.0, 0.3, 0.8
@@ -185,3 +193,26 @@ def make_sine_functions(
             y = amplitude * np.sin(t - shift) + noise * rng.standard_normal(size)
             sets[-1].append(np.stack([t, y], axis=1))
     return *sets, coefficients
+
+
+def load_blowfly():
+    """Nicholson's blowflies: 180 counts of adult flies, one every other day.
+
+    Returns
+    -------
+    counts : ndarray of shape (180,), dtype=float64
+        Numbers of flies, from 60 to 8921.
+
+    References
+    ----------
+    A. J. Nicholson, "The self-adjustment of populations to change", Cold Spring Harbor
+    Symposia on Quantitative Biology 22, 1957, doi:10.1101/SQB.1957.022.01.017.
+
+    Examples
+    --------
+    >>> from amortsk.datasets import load_blowfly
+    >>> round(float(load_blowfly().mean()), 2)
+    2480.94
+    """
+    with (resources.files("amortsk") / "data" / "blowfly.csv").open() as file:
+        return np.loadtxt(file)

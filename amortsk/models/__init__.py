@@ -1,6 +1,7 @@
 """Ready-made generative models."""
 
 from amortsk.models.bernoulli_factor import BernoulliFactorModel
+from amortsk.models.blowfly import BlowflyModel
 from amortsk.models.circular import CircularLatentModel
 from amortsk.models.decoder import DecoderModel
 from amortsk.models.factor_analysis import FactorAnalysisModel
@@ -19,6 +20,7 @@ from amortsk.models.state_space import (
 __all__ = [
     "BernoulliFactorModel",
     "BernoulliMatrixFactorizationModel",
+    "BlowflyModel",
     "CircularLatentModel",
     "DecoderModel",
     "FactorAnalysisModel",
