@@ -29,6 +29,9 @@ class VAE:
     hidden : tuple of int
         Widths of the encoder's tanh layers; the output is a mean and a log standard
         deviation for every latent.
+    standardise : bool
+        Whether the encoder sees columns in units of their standard deviation, which
+        blows up rare pixels.
     n_draws : int
         Reparameterised draws for each row.
     importance : bool
@@ -54,6 +57,7 @@ class VAE:
         self,
         model,
         hidden=(64,),
+        standardise=True,
         n_draws=1,
         importance=False,
         batch_size=100,
@@ -64,7 +68,7 @@ class VAE:
         random_state=0,
     ):
         self.model, self.hidden, self.n_draws = model, tuple(hidden), n_draws
-        self.importance = importance
+        self.importance, self.standardise = importance, standardise
         self.batch_size, self.max_iter = batch_size, max_iter
         self.learning_rate, self.averaging = learning_rate, averaging
         self.train_decoder, self.random_state = train_decoder, random_state
@@ -74,6 +78,8 @@ class VAE:
         rng = self.rng = onp.random.default_rng(self.random_state)
         params = params or self.model.init_params(X, rng)
         self.center, self.scale = X.mean(0), X.std(0)
+        if not self.standardise:
+            self.scale = onp.ones(X.shape[1])
         self.scale = onp.where(self.scale > 0, self.scale, 1.0)
         encoder = encoder or self._init_encoder(X, params, rng)
         both = {**params, **encoder}
