@@ -36,7 +36,8 @@ X, X_test = train_test_split(
 model = DecoderModel(n_latent=6, hidden=64, observation="bernoulli")
 
 # %%
-# Two fits of one decoder, 700 updates each.
+# Two fits of one decoder, 700 updates each. Neither has converged; with thousands of
+# updates the VAE comes nearer, see ``doc/results.md``.
 fitter = WakeSleepFitter(
     model=model, gradient="importance", max_iter=700, random_state=0
 ).fit(X)
