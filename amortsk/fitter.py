@@ -333,7 +333,9 @@ class WakeSleepFitter(
             entropy, params = last.entropy, last.params
         pool = covariates_of(model, X)
         draws = dry_run(model, params, X.shape[1], stream(entropy, DRY_RUN), pool)
-        supports = latent_supports(model.latent_support, draws.z)
+        support = self.latent_support
+        support = model.latent_support if support is None else support
+        supports = latent_supports(support, draws.z)
         scoring_rule(self.scoring, model, supports)
         run = Training(
             model, params, supports, self, regressor, entropy, X.shape[1], pool
@@ -370,9 +372,14 @@ class WakeSleepFitter(
                 f"model must be a LatentVariableModel instance, got {self.model!r}"
             )
         model = clone(self.model, safe=False)
-        for name in ("latent_support", "term_columns"):
-            if getattr(self, name) is not None:
-                setattr(model, name, getattr(self, name))
+        if self.term_columns is not None:
+            try:
+                model.term_columns = self.term_columns
+            except AttributeError as error:
+                raise ValueError(
+                    f"{type(model).__name__} computes its own term_columns: leave "
+                    "those of the fitter at None"
+                ) from error
         return model
 
     def _make_regressor(self, X, model):
@@ -451,11 +458,16 @@ class WakeSleepFitter(
             most = MAX_FINAL_ROWS // run.regression.n_terms
             n_final = max(n_final, min(FINAL_FACTOR * n_final, most))
         draws = run.sleep(n_final, key=(FINAL, run.n_iter, 1)).first
+        block = posterior_block(run.regression, draws.z)
+        rows = block.rows(draws.x)
+        if self.regressor is None and rows.shape[1] + 1 > len(rows) / 4:
+            # Latents of a whole series have no window: whole rows may be too wide.
+            regressor.set_params(trend="constant")
         posterior = Posterior(
             run.model,
             run.params,
             run.supports,
-            posterior_block(run.regression, draws.z),
+            block,
             regressor,
             draws,
             CANDIDATE_FACTOR * self.n_proposals,

@@ -21,9 +21,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from toys import Chain, Shift, exact_scores, log_normal
 
-from amortsk import AmortisedGradientRegressor, WakeSleepFitter
+from amortsk import (
+    AmortisedGradientRegressor,
+    LatentVariableModel,
+    WakeSleepFitter,
+    windows,
+)
 from amortsk.callbacks import CallbackSupportMixin
-from amortsk.models import FactorAnalysisModel, GaussianMixtureModel
+from amortsk.models import (
+    FactorAnalysisModel,
+    GaussianMixtureModel,
+    HiddenMarkovModel,
+    HierarchicalMixtureModel,
+)
 from amortsk.training import HISTORY
 
 # Fixed bandwidth and ridge: most tests are of something else.
@@ -772,3 +782,49 @@ def test_callbacks(X, n, n_iter):
     tasks = ["begin", "end"] * n_iter
     assert watcher.tasks == ["setup", "begin", *tasks, "end", "teardown"]
     assert len(set(watcher.params)) == n_iter
+
+
+def test_support_of_the_fitter_replaces_a_computed_one():
+    model = HierarchicalMixtureModel(2, hidden=3)
+    X = np.random.default_rng(0).standard_normal((40, 2))
+    fitter = WakeSleepFitter(
+        model=model, latent_support=["any", "any"], n_sleep=100, max_iter=2
+    )
+    run = fitter._begin(X)
+    assert run.supports == ["any", "any"]
+    assert run.model.latent_support == [("categorical", 2), "any"]
+
+
+def test_computed_term_columns_cannot_be_replaced():
+    model = HiddenMarkovModel(2, n_steps=4)
+    fitter = WakeSleepFitter(model=model, term_columns=windows(4, 1))
+    with pytest.raises(ValueError, match="HiddenMarkovModel computes its own term_col"):
+        fitter.fit(np.zeros((5, 4)))
+
+
+def test_latents_of_whole_series_beside_windows():
+    class SharedShift(LatentVariableModel):
+        """One shift of all 30 steps, each term seen through its own window."""
+
+        term_columns = windows(30, 1)
+
+        def init_params(self, X, rng):
+            return {"mean": np.zeros(1)}
+
+        def sample(self, params, n_samples, rng):
+            z = rng.standard_normal(n_samples)
+            noise = rng.standard_normal((n_samples, 30))
+            return z, params["mean"] + z[:, None] + noise
+
+        def log_joint(self, params, z, x):
+            residual = x - params["mean"] - z[:, None]
+            return -0.5 * (residual**2 + z[:, None] ** 2 / 30)
+
+    model = SharedShift()
+    X = model.sample({"mean": np.array([1.0])}, 60, np.random.default_rng(0))[1]
+    # 20 paths are too few for a linear trend in 30 columns.
+    fitter = WakeSleepFitter(
+        model=model, n_sleep=20, max_iter=100, learning_rate=0.05, random_state=0
+    ).fit(X)
+    assert fitter.transform(X).shape == (60, 1)
+    assert np.abs(fitter.params_["mean"][0] - X.mean()) < 0.1
