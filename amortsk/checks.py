@@ -118,7 +118,10 @@ def check_model(fitter_or_model, X=None, random_state=None):
             model, params, draws, np.random.default_rng(seeds[2])
         )
         score = _mean_score(model, params, seeds[3], pool)
-        importance = _conditional_importance(model, params, seeds[4], pool)
+        # As in a fit, the fitter's own goes before the model's.
+        support = fitter_or_model.latent_support
+        support = model.latent_support if support is None else support
+        importance = _conditional_importance(model, params, seeds[4], pool, support)
     sampler, density = name_of(model, "sample"), name_of(model, "log_joint")
     if abs(score[0]) > LIMIT:
         raise ValueError(
@@ -187,7 +190,7 @@ def _mean_score(model, params, seed, pool):
     return worst
 
 
-def _conditional_importance(model, params, seed, pool):
+def _conditional_importance(model, params, seed, pool, support):
     """Largest difference between true and reweighted latents, in standard errors."""
     seeds = seed.spawn(3)
     fit, test = (
@@ -195,7 +198,7 @@ def _conditional_importance(model, params, seed, pool):
         for n, s in zip((FIT_DRAWS, TEST_DRAWS), seeds[:2], strict=True)
     )
     rng = np.random.default_rng(seeds[2])
-    supports = latent_supports(model.latent_support, fit.z)
+    supports = latent_supports(support, fit.z)
     if "any" in supports:
         return np.nan, None
     proposal = Proposal(supports, fit.z, with_prior=False)
