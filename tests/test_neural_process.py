@@ -189,7 +189,7 @@ def test_bad_hidden_and_columns_are_named():
     X, _ = start(small())
     with pytest.raises(ValueError, match="hidden must be"):
         start(small(hidden=0))
-    with pytest.raises(ValueError, match="= 15 columns.*got 14"):
+    with pytest.raises(ValueError, match="have 15 columns.*got 14"):
         small().init_params(X[:, :-1], np.random.default_rng(0))
 
 

@@ -139,23 +139,23 @@ class NeuralProcessModel(LatentVariableModel):
         columns = 3 * (self.n_context + self.n_target)
         if X.shape[1] != columns:
             raise ValueError(
-                f"X must have 3 * n_context + 3 * n_target = {columns} columns, see "
-                f"NeuralProcessModel.pack, got {X.shape[1]}"
+                f"X must have {columns} columns, as pack makes them, got {X.shape[1]}"
             )
         _, (_, y, filled) = self.unpack(X)
         y = y[filled > 0]
         sizes = hidden_sizes(self.hidden)
         width = sizes[-1] if sizes else 2
         params = {}
-        for name, layers in {
-            "pair": (2, *sizes, width),
-            "set": (width, *sizes, 2 * self.n_latent),
-            "value": (1 + self.n_latent, *sizes, 2),
-        }.items():
-            for key, value in init_network(layers, rng).items():
-                params[f"{name}_{key}"] = value
+        for name, n_in, n_out in (
+            ("pair", 2, width),
+            ("set", width, 2 * self.n_latent),
+            ("value", 1 + self.n_latent, 2),
+        ):
+            layers = init_network((n_in, *sizes, n_out), rng)
+            params.update({f"{name}_{key}": value for key, value in layers.items()})
         last = f"value_biases_{len(sizes)}"
-        params[last] = np.array([y.mean(), _inverse_softplus(max(y.std(), 0.1))])
+        scale = max(y.std(), 0.1)
+        params[last] = np.array([y.mean(), np.log(np.expm1(scale))])
         return params
 
     def encode(self, params, contexts):
@@ -191,8 +191,8 @@ class NeuralProcessModel(LatentVariableModel):
         x : ndarray of shape (n, n_target)
             Positions.
         """
-        rows = onp.repeat(onp.arange(len(x)), x.shape[1])
-        inputs = np.concatenate([x.reshape(-1, 1), z[rows]], axis=1)
+        tiled = np.repeat(z, x.shape[1], axis=0)
+        inputs = np.concatenate([x.reshape(-1, 1), tiled], axis=1)
         output = np.reshape(_apply(params, "value", inputs), (*x.shape, 2))
         return output[:, :, 0], MIN_SCALE + np.logaddexp(0.0, output[:, :, 1])
 
@@ -200,17 +200,15 @@ class NeuralProcessModel(LatentVariableModel):
         """Mean and standard deviation of the values of the targets of rows of X."""
         contexts, (positions, _, _) = self.unpack(x)
         # Importance weights repeat every row of data: a context is encoded once.
-        changes = onp.any(x[1:] != x[:-1], axis=1)
-        index = onp.concatenate([[0], onp.cumsum(changes)])
-        first = onp.concatenate([[0], 1 + onp.flatnonzero(changes)])
+        new = onp.append(True, onp.any(x[1:] != x[:-1], axis=1))
+        first, index = onp.flatnonzero(new), onp.cumsum(new) - 1
         mean, scale = self.encode(params, [array[first] for array in contexts])
         return self.decode(params, mean[index] + scale[index] * e, positions)
 
     def sample(self, params, n_samples, rng, covariates):
         """Draw latents e and rows of X, given all of a row but its targets' values."""
         e = rng.standard_normal((n_samples, self.n_latent))
-        empty = onp.zeros((n_samples, self.n_target))
-        x = onp.hstack([covariates, empty])
+        x = onp.hstack([covariates, onp.zeros((n_samples, self.n_target))])
         mean, scale = self.predict_values(params, e, x)
         _, (_, _, filled) = self.unpack(x)
         y = filled * (mean + scale * rng.standard_normal(mean.shape))
@@ -224,18 +222,14 @@ class NeuralProcessModel(LatentVariableModel):
         """Log-density of latents and targets given the rest, of shape (n,)."""
         mean, scale = self.predict_values(params, e, x)
         _, (_, y, filled) = self.unpack(x)
-        squares = np.square((y - mean) / scale)
-        log_prob = -0.5 * (squares + LOG_2PI) - np.log(scale)
+        log_prob = -0.5 * (np.square((y - mean) / scale) + LOG_2PI) - np.log(scale)
         return self.log_prior(params, e) + np.sum(filled * log_prob, axis=1)
 
 
 def _apply(params, name, inputs):
     """One of the three networks."""
-    own = {
-        key.removeprefix(f"{name}_"): params[key]
-        for key in params
-        if key.startswith(f"{name}_")
-    }
+    n = len(name) + 1
+    own = {k[n:]: v for k, v in params.items() if k.startswith(f"{name}_")}
     return network(own, inputs, len(own) // 2)
 
 
@@ -248,10 +242,5 @@ def _slots(sets, n_slots, name):
             raise ValueError(
                 f"a row has room for n_{name}={n_slots} pairs, got {len(pairs)}"
             )
-        slots[:2, row, : len(pairs)] = pairs.T
-        slots[2, row, : len(pairs)] = 1
+        slots[:, row, : len(pairs)] = *pairs.T, onp.ones(len(pairs))
     return slots
-
-
-def _inverse_softplus(value):
-    return onp.log(onp.expm1(value))
