@@ -174,7 +174,6 @@ DATA = {
         "shared": {"max_iter": 300, "batch_size": 50},
         "fits": {
             "VAE": (variational, ENCODER),
-            "VAE, smaller steps": (variational, {"learning_rate": 0.003, **ENCODER}),
             "VAE, longer": (
                 variational,
                 {"learning_rate": 0.003, "max_iter": 3000, **ENCODER},
