@@ -140,8 +140,8 @@ class BlowflyModel(LatentVariableModel):
 
     def sample(self, params, n_samples, rng, covariates):
         """Draw delays and noises, and the next value of each row of covariates."""
-        *_, s_p, s_d, s_r = self._rates_and_noises(params)
-        share = np.exp(self._log_share(params))
+        *_, s_p, s_d, s_r = self.values(params)
+        share = np.exp(self.log_share(params))
         delay = rng.choice(len(share), size=n_samples, p=share / share.sum())
         e = rng.gamma(s_p**-2, s_p**2, n_samples)
         eps = rng.gamma(s_d**-2, s_d**2, n_samples)
@@ -177,10 +177,8 @@ class BlowflyModel(LatentVariableModel):
     def log_prior(self, params, z):
         """Log-density of the latents, of shape (n,)."""
         delay, *noises = z
-        log_prob = self._log_share(params)[delay]
-        for scale, noise in zip(
-            self._rates_and_noises(params)[3:], noises, strict=False
-        ):
+        log_prob = self.log_share(params)[delay]
+        for scale, noise in zip(self.values(params)[3:], noises, strict=False):
             shape = scale**-2
             log_prob = log_prob + (shape - 1) * np.log(noise) - shape * noise
             log_prob = log_prob + shape * np.log(shape) - gammaln(shape)
@@ -189,11 +187,11 @@ class BlowflyModel(LatentVariableModel):
     def exact_log_likelihood(self, params, X):
         """Log-density of last columns given the others, of shape (n,): quadrature."""
         levels = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
-        *_, s_p, s_d, _ = self._rates_and_noises(params)
+        *_, s_p, s_d, _ = self.values(params)
         e, eps = (gamma.ppf(levels, s**-2, scale=s**2) for s in (s_p, s_d))
         grid = np.meshgrid(np.arange(len(self._delays)), e, eps, indexing="ij")
         z = [part.ravel() for part in grid]
-        log_share = self._log_share(params)[z[0]] - 2 * np.log(N_QUANTILES)
+        log_share = self.log_share(params)[z[0]] - 2 * np.log(N_QUANTILES)
         rows = np.zeros((len(z[0]), 1))
         return np.array(
             [
@@ -207,23 +205,25 @@ class BlowflyModel(LatentVariableModel):
         delays = range(1, self.max_delay + 1) if self.delays is None else self.delays
         return np.array(delays)
 
-    def _log_share(self, params):
+    def log_share(self, params):
+        """Log-probability of each delay."""
         logits = params.get("delay_logits", np.zeros(1))
         return logits - logsumexp(logits)
 
-    def _rates_and_noises(self, params):
+    def values(self, params):
+        """P, capacity, death rate, and the noises of recruits, deaths and the rest."""
         rates = [np.exp(params[name]) for name in RATES]
         return rates + [MIN_NOISE + np.exp(params[name]) for name in NOISES]
 
     def _log_mean(self, params, z, past):
-        P, N, death_rate, *_ = self._rates_and_noises(params)
+        P, N, death_rate, *_ = self.values(params)
         delay, e, eps = z
         parents = past[np.arange(len(past)), self.max_delay - self._delays[delay]]
         recruits = P * parents * np.exp(-parents / N) * e
         return np.log(recruits + past[:, -1] * np.exp(-death_rate * eps))
 
     def _log_likelihood(self, params, z, x):
-        s_r = self._rates_and_noises(params)[-1]
+        s_r = self.values(params)[-1]
         log_x = np.log(x[:, -1])
         residual = (log_x - self._log_mean(params, z, x[:, :-1])) / s_r
         return -0.5 * residual**2 - np.log(s_r) - log_x - 0.5 * LOG_2PI

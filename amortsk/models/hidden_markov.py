@@ -60,7 +60,7 @@ class HiddenMarkovModel(SeriesModel):
     >>> X = np.array([[0.0, 0.1, 4.0], [4.1, 4.0, 0.0]])
     >>> params = model.init_params(X, np.random.default_rng(0))
     >>> round(float(model.exact_log_likelihood(params, X).mean()), 2)
-    -5.71
+    1.94
     """
 
     fixed_params = ("min_scale",)

@@ -3,10 +3,11 @@
 160 rows of 20 values and the next, `gradient="importance"`, 300 updates at 0.03; exact
 log-likelihoods by quadrature over the noises, in nats. Delays are in steps of two days.
 
-One delay for the whole series: a fit for each of 1 to 20; their weights are those of a
-posterior with an even prior. A delay drawn anew at every step: one fit, its weights are
-its delay distribution. A start with the capacity at ten times the data's mean instead
-of a third shows where the density dependence goes.
+Delays by likelihood: a fit for each single delay of 1 to 20; their weights are those of
+a posterior with an even prior. Then a fit with the best two neighbouring delays, one of
+which is drawn at every step, and one with all twenty, whose weights are its delay
+distribution. A start with the capacity at ten times the data's mean instead of a third
+shows where the density dependence goes.
 
 Simulations: 2000 of 160 steps from the first 20 values. Their dominant period, mean,
 standard deviation and autocorrelation at lags 1 to 40 make one vector; the data's lies
@@ -30,15 +31,15 @@ from amortsk.models import BlowflyModel
 
 COUNTS = load_blowfly()
 PAST, N_SIMULATIONS, N_LAGS = 20, 2000, 40
+N_STEPS = len(COUNTS) - PAST
+DATA = COUNTS[np.newaxis, PAST:]
 HISTORY = np.tile(COUNTS[:PAST], (N_SIMULATIONS, 1))
 
 
-def fit(seed, delays=None, start=1.0):
+def fit(seed, delays=None, factor=1.0):
     """A fitter, and its exact log-likelihood."""
-    model = BlowflyModel(PAST, delays)
+    model = StartingElsewhere(PAST, delays, factor)
     X = model.rows(COUNTS)
-    if start != 1.0:
-        model = FarStart(PAST, delays, start)
     fitter = WakeSleepFitter(
         model=model,
         gradient="importance",
@@ -49,10 +50,10 @@ def fit(seed, delays=None, start=1.0):
     return fitter, fitter.score(X) * len(X)
 
 
-class FarStart(BlowflyModel):
+class StartingElsewhere(BlowflyModel):
     """Another capacity to start from, `factor` times as large."""
 
-    def __init__(self, max_delay=20, delays=None, factor=30.0):
+    def __init__(self, max_delay=20, delays=None, factor=1.0):
         super().__init__(max_delay, delays)
         self.factor = factor
 
@@ -69,20 +70,14 @@ class FarStart(BlowflyModel):
 
 def wood(rng):
     """Simulations of Wood's form, parameters per day, steps of two days."""
-    P, death_rate, capacity, sigma_p, sigma_d, step = (
-        2.7319,
-        0.17377,
-        800.31,
-        1.442,
-        0.76033,
-        2,
-    )
+    P, death_rate, capacity, step = 2.7319, 0.17377, 800.31, 2
     path = HISTORY
-    for _ in range(len(COUNTS) - PAST):
+    for _ in range(N_STEPS):
         e, eps = (
-            rng.gamma(step / s**2, s**2 / step, len(path)) for s in (sigma_p, sigma_d)
+            rng.gamma(step / s**2, s**2 / step, len(path)) for s in (1.442, 0.76033)
         )
-        parents = path[:, -7]
+        # Seven steps before the last value.
+        parents = path[:, -8]
         recruits = rng.poisson(P * step * parents * np.exp(-parents / capacity) * e)
         survivors = rng.binomial(
             path[:, -1].astype(int), np.exp(-death_rate * step * eps)
@@ -109,7 +104,7 @@ def statistics(series):
 
 def envelope(simulations):
     """Global rank p-value of the data, lower and upper edges at 90%."""
-    observed = statistics(COUNTS[np.newaxis, PAST:])
+    observed = statistics(DATA)
     simulated = statistics(simulations)
     ranks = rankdata(np.concatenate([observed, simulated]), axis=0)
     extreme = np.minimum(ranks, len(ranks) + 1 - ranks).min(axis=1)
@@ -119,43 +114,64 @@ def envelope(simulations):
     return inside, ordered[depth - 1], ordered[-depth]
 
 
-def check(name, simulations, baseline):
-    p, low, high = envelope(simulations)
-    observed = statistics(COUNTS[np.newaxis, PAST:])[0]
-    row(f"{name}: rank p-value of the data", [p], at_least=0.1, digits=3)
-    width, reference = high - low, baseline[2] - baseline[1]
+def check(name, fits, baseline, rng):
+    """Rows of what simulations of the fits say of the data."""
+    _, low, high = baseline
+    fitter, _ = fits[0]
     row(
-        f"{name}: mean width of the envelope of autocorrelations over that of Wood's",
-        [np.mean(width[3:]) / np.mean(reference[3:])],
+        f"{name}: log-likelihood; {parameters(fitter)}",
+        [level for _, level in fits],
+        digits=1,
+    )
+    found = [
+        envelope(f.model_.simulate(f.params_, HISTORY, N_STEPS, rng)) for f, _ in fits
+    ]
+    row(
+        f"{name}: rank p-value of the data",
+        [p for p, _, _ in found],
+        at_least=0.1,
+        digits=3,
+    )
+    widths = np.array([(b - a) / (high - low) for _, a, b in found])
+    row(
+        f"{name}: width of the envelope over that of Wood's form, autocorrelations",
+        widths[:, 3:].mean(axis=1),
         at_most=2,
         digits=2,
-        baseline=f"widths {np.mean(width[3:]):.2f}, {np.mean(reference[3:]):.2f}",
+        baseline=f"Wood's {np.mean(high[3:] - low[3:]):.2f}",
     )
+    observed = statistics(DATA)[0]
     for i, what in enumerate(("period", "mean", "standard deviation")):
         row(
-            f"{name}: {what}, width of its envelope over that of Wood's",
-            [width[i] / reference[i]],
+            f"{name}: the same, {what}",
+            widths[:, i],
             at_most=2,
             digits=2,
-            baseline=f"data {observed[i]:.4g}, envelope {low[i]:.4g} to {high[i]:.4g}, "
-            f"Wood's {baseline[1][i]:.4g} to {baseline[2][i]:.4g}",
+            baseline=f"data {observed[i]:.4g}, envelope {found[0][1][i]:.4g} to "
+            f"{found[0][2][i]:.4g}, Wood's {low[i]:.4g} to {high[i]:.4g}",
         )
 
 
 def parameters(fitter):
-    P, capacity, death_rate, s_p, s_d, s_r = fitter.model_._rates_and_noises(
-        fitter.params_
-    )
+    P, capacity, death_rate, *noises = fitter.model_.values(fitter.params_)
+    noises = ", ".join(f"{noise:.2f}" for noise in noises)
     return (
-        f"P {P:.2f}, capacity {capacity:.0f}, death rate {death_rate:.3f} a step, noises "
-        f"{s_p:.2f}, {s_d:.2f}, {s_r:.2f}"
+        f"P {P:.2f}, capacity {capacity:.0f}, death rate {death_rate:.3f} a step, "
+        f"noises {noises}"
     )
 
 
-def main(n_seeds):
+def shares(fitter):
+    """Weights of the delays, and how to print those that matter."""
+    share = np.exp(fitter.model_.log_share(fitter.params_))
+    return share, ", ".join(
+        f"{d + 1}: {weight:.2f}" for d, weight in enumerate(share) if weight > 0.02
+    )
+
+
+def main(seeds):
     rng = np.random.default_rng(0)
-    simulations = wood(rng)
-    p, *_ = baseline = envelope(simulations)
+    p, *_ = baseline = envelope(wood(rng))
     row(
         "Wood's form: rank p-value of the data",
         [p],
@@ -166,55 +182,34 @@ def main(n_seeds):
     levels = np.array([level for _, level in single])
     weights = np.exp(levels - levels.max())
     weights /= weights.sum()
-    best = np.argmax(levels)
-    pair = max(weights[i] + weights[i + 1] for i in range(PAST - 1))
+    best = np.argmax(weights[:-1] + weights[1:])
+    pair = best + 1, best + 2
     row(
-        "one delay: weight of the best two neighbouring ones",
-        [pair],
+        f"single delays: weight of {pair[0]} and {pair[1]}",
+        [weights[best] + weights[best + 1]],
         at_least=0.9,
         digits=3,
         baseline="log-likelihoods "
         + ", ".join(f"{d}: {levels[d - 1]:.1f}" for d in (6, 7, 8, 9, 17, 18, 19)),
     )
-    fitter, level = single[best]
+    top = np.argmax(levels)
+    check(f"delay {top + 1}", [single[top]], baseline, rng)
+    check(f"delays {pair[0]}, {pair[1]}", [fit(s, pair) for s in seeds], baseline, rng)
+    free = [fit(seed) for seed in seeds]
+    check("any delay", free, baseline, rng)
+    found = [shares(fitter)[0] for fitter, _ in free]
     row(
-        f"one delay of {best + 1}: log-likelihood; {parameters(fitter)}",
-        [level],
+        "any delay: weight of the best two neighbouring ones",
+        [np.max(share[1:] + share[:-1]) for share in found],
+        digits=2,
+        baseline=shares(free[0][0])[1],
+    )
+    far = [fit(seed, factor=30.0) for seed in seeds]
+    row(
+        "any delay, far start: log-likelihood; " + parameters(far[0][0]),
+        [level for _, level in far],
         digits=1,
-    )
-    check(
-        f"one delay of {best + 1}",
-        fitter.model_.simulate(fitter.params_, HISTORY, len(COUNTS) - PAST, rng),
-        baseline,
-    )
-    free = [fit(seed) for seed in range(n_seeds)]
-    shares = np.array([np.exp(f.model_._log_share(f.params_)) for f, _ in free])
-    row(
-        "a delay a step: weight of the best two neighbouring ones",
-        (shares[:, 1:] + shares[:, :-1]).max(1),
-        digits=3,
-        baseline="mean weights "
-        + ", ".join(f"{d}: {shares[:, d - 1].mean():.2f}" for d in range(5, 12)),
-    )
-    fitter, _ = free[0]
-    row(
-        f"a delay a step: log-likelihood; {parameters(fitter)}",
-        [l for _, l in free],
-        digits=1,
-    )
-    check(
-        "a delay a step",
-        fitter.model_.simulate(fitter.params_, HISTORY, len(COUNTS) - PAST, rng),
-        baseline,
-    )
-    far = [fit(seed, start=30.0) for seed in range(n_seeds)]
-    shares = np.array([np.exp(f.model_._log_share(f.params_)) for f, _ in far])
-    row(
-        f"started at 30 times the capacity: log-likelihood; {parameters(far[0][0])}",
-        [l for _, l in far],
-        digits=1,
-        baseline="delays "
-        + ", ".join(f"{d + 1}: {w:.2f}" for d, w in enumerate(shares[0]) if w > 0.05),
+        baseline="delays " + shares(far[0][0])[1],
     )
 
 
@@ -222,4 +217,4 @@ if __name__ == "__main__":
     arguments = parser(__doc__, seeds=3).parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     with report():
-        main(arguments.seeds)
+        main(range(arguments.seeds))
