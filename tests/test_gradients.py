@@ -1,7 +1,9 @@
 """Estimators of the mean score, against each other and against exact scores."""
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
 from toys import Chain, Curved, exact_scores, flat, free, training
@@ -10,7 +12,11 @@ from amortsk import (
     AmortisedGradientRegressor,
     RandomFourierFeatures,
 )
-from amortsk.models import FactorAnalysisModel, GaussianMixtureModel
+from amortsk.models import (
+    FactorAnalysisModel,
+    GaussianMixtureModel,
+    LinearGaussianStateSpaceModel,
+)
 from amortsk.pairs import log_joint_terms
 from amortsk.regression import standardised
 
@@ -214,3 +220,29 @@ def test_likelihood_of_an_exponential_family_is_weighed_alike():
         gradients.append(run.estimate(run.sleep(), X).gradient)
     for name in gradients[0]:
         np.testing.assert_allclose(gradients[1][name], gradients[0][name], 1e-8)
+
+
+@pytest.mark.parametrize("features", MAPS)
+def test_local_likelihood_pairs_all_steps_of_draws_and_data(features):
+    model = LinearGaussianStateSpaceModel(4, n_outputs=2, half_width=1)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3, 8))
+    params = model.init_params(X, rng)
+    regressor = AmortisedGradientRegressor(alpha=0.1, **MAPS[features])
+    run = training(model, params, "likelihood", regressor, 8, 0, n_sleep=50)
+    sleep = run.sleep()
+    found = run.estimate(sleep, X).gradient
+    (fitted,) = run.regression.fit(sleep, np.random.default_rng(0))
+    z = sleep.first.z
+    weights = fitted.weights(sleep.first, fitted.queries(X)).reshape(50, 4, 12)
+
+    def objective(p):
+        total = 0.0
+        for query, step in enumerate(X.reshape(12, 2)):
+            terms = model.log_joint(p, z, np.tile(step, (50, 4)))
+            total = total + anp.sum(weights[:, :, query] * terms)
+        return total / 3
+
+    expected = grad(objective)(params)
+    for name in free(model, params):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-8)
