@@ -8,6 +8,7 @@ from amortsk.models.factor_analysis import FactorAnalysisModel
 from amortsk.models.gaussian_mixture import GaussianMixtureModel
 from amortsk.models.hidden_markov import HiddenMarkovModel
 from amortsk.models.hierarchical_mixture import HierarchicalMixtureModel
+from amortsk.models.hodgkin_huxley import HodgkinHuxleyModel
 from amortsk.models.independent_components import IndependentComponentsModel
 from amortsk.models.matrix_factorization import BernoulliMatrixFactorizationModel
 from amortsk.models.neural_process import NeuralProcessModel
@@ -27,6 +28,7 @@ __all__ = [
     "GaussianMixtureModel",
     "HiddenMarkovModel",
     "HierarchicalMixtureModel",
+    "HodgkinHuxleyModel",
     "IndependentComponentsModel",
     "LinearGaussianStateSpaceModel",
     "NeuralProcessModel",

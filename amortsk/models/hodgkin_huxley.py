@@ -1,0 +1,264 @@
+"""Hodgkin-Huxley: the voltage of a neuron that fires, seen through noise."""
+
+import autograd.numpy as np
+from autograd.extend import defvjp, primitive
+
+from amortsk.model import LatentVariableModel
+from amortsk.models._decoder import check_positive_int
+from amortsk.observation import LOG_2PI
+
+# Where a fit starts, in uF/cm2, mS/cm2 and mV; every value keeps its sign.
+START = {
+    "capacitance": 2.0,
+    "g_leak": 0.2,
+    "e_leak": -60.0,
+    "g_na": 40.0,
+    "e_na": 40.0,
+    "g_k": 3.0,
+    "e_k": -80.0,
+    "threshold": -50.0,
+    "process_noise": 1.0,
+    "noise": 30.0,
+}
+# Voltage, then the gates m, h, n, before the first step.
+INITIAL_STATE = (-70.0, 0.0, 0.8, 0.0)
+# Steps from each term's own to those of the voltage and current it is regressed on.
+VOLTAGE_OFFSETS = np.array([-60, -25, -10, -5, -2, -1, 0, 1, 2, 5, 10])
+CURRENT_OFFSETS = np.array([-1, 0])
+
+
+class HodgkinHuxleyModel(LatentVariableModel):
+    r"""A neuron's voltage, driven by a known current and seen through noise.
+
+    .. math::
+        V_t &= V_{t-1} + \frac{\Delta}{C} \big( I_t - g_l (V_{t-1} - E_l)
+            - g_{Na} m^3 h (V_{t-1} - E_{Na}) - g_K n^4 (V_{t-1} - E_K) \big)
+            + s_r \epsilon_t, \\
+        x_t &= V_t + s_x \eta_t, \qquad
+        g \leftarrow g + \Delta \big( a_g(v) (1 - g) - b_g(v) g \big),
+        \quad v = V_{t-1} - V_T, \quad g = m, h, n
+
+    with standard normal noises and the rates of Pospischil et al. Gates are functions
+    of the voltages before, so that the path of the voltage is the only latent. Each
+    step's term of the log-joint is regressed on values around it, from 60 steps before
+    to 10 after, and on the current.
+
+    Parameters
+    ----------
+    n_steps : int, default=1000
+        Length of the series.
+    step : float, default=0.05
+        Time step in ms.
+    start : dict, default=None
+        Physical values to start a fit from, see :meth:`to_params`; None starts from
+        those in the example, a slow neuron and much noise.
+
+    Attributes
+    ----------
+    covariate_columns : ndarray of shape (n_steps,)
+        The second half of the columns: a row of X is n_steps observations, in mV, then
+        the currents, in uA/cm2.
+    term_columns : ndarray of shape (n_steps, 13)
+        Columns that each step's term is regressed on.
+
+    See Also
+    --------
+    StateSpaceModel : Dynamics by networks.
+
+    Notes
+    -----
+    The params are scalars, logarithms of absolute values: ``log_capacitance`` C,
+    ``log_g_leak``, ``log_e_leak``, ``log_g_na``, ``log_e_na``, ``log_g_k``,
+    ``log_e_k``, ``log_threshold`` :math:`V_T`, ``log_process_noise`` :math:`s_r` and
+    ``log_noise`` :math:`s_x`. :meth:`to_params` and :meth:`to_values` translate. The
+    neuron starts at -70 mV, with gates 0, 0.8 and 0.
+
+    What the data say of the noises is in squares of differences of neighbouring
+    observations, far smaller than a spike: regress on whitened columns and their
+    products, as in the example.
+
+    References
+    ----------
+    M. Pospischil et al., "Minimal Hodgkin-Huxley type models for different classes of
+    cortical and thalamic neurons", Biological Cybernetics 99, 2008,
+    doi:10.1007/s00422-008-0263-8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amortsk.models import HodgkinHuxleyModel
+    >>> model = HodgkinHuxleyModel(n_steps=300)
+    >>> params = model.to_params({"threshold": -60.0, "process_noise": 0.1})
+    >>> current = np.full((2, 300), 10.0)
+    >>> z, x = model.sample(params, 2, np.random.default_rng(0), current)
+    >>> x.shape
+    (2, 600)
+    >>> model.count_spikes(z)
+    array([2, 2])
+    """
+
+    latent_support = "real"
+
+    def __init__(self, n_steps=1000, step=0.05, start=None):
+        self.n_steps = n_steps
+        self.step = step
+        self.start = start
+
+    @property
+    def covariate_columns(self):
+        """Columns of the current."""
+        return np.arange(self.n_steps, 2 * self.n_steps)
+
+    @property
+    def term_columns(self):
+        """Columns of observations, then of currents, around each step."""
+        steps = np.arange(self.n_steps)[:, np.newaxis]
+
+        def around(offsets, first_column):
+            at = steps + offsets
+            inside = (at >= 0) & (at < self.n_steps)
+            return np.where(inside, first_column + at, -1)
+
+        halves = [around(VOLTAGE_OFFSETS, 0), around(CURRENT_OFFSETS, self.n_steps)]
+        return np.concatenate(halves, axis=1)
+
+    def to_params(self, values=()):
+        """Params of physical values, a dict; what it leaves out is as in the example.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or a value zero or of the wrong sign.
+        """
+        values = dict(values)
+        for name, value in values.items():
+            if name not in START:
+                raise ValueError(f"values must be of {sorted(START)}, got {name!r}")
+            if not value * START[name] > 0:
+                sign = "positive" if START[name] > 0 else "negative"
+                raise ValueError(f"{name} must be {sign}, got {value!r}")
+        values = {**START, **values}
+        return {f"log_{name}": np.log(np.abs(value)) for name, value in values.items()}
+
+    def to_values(self, params):
+        """Physical values of params, a dict."""
+        return {
+            name: np.sign(start) * np.exp(params[f"log_{name}"])
+            for name, start in START.items()
+        }
+
+    def init_params(self, X, rng):
+        """The same start for all data."""
+        check_positive_int("n_steps", self.n_steps)
+        if X.shape[1] != 2 * self.n_steps:
+            raise ValueError(
+                f"X must have 2 * n_steps = {2 * self.n_steps} columns, observations "
+                f"and then currents, got {X.shape[1]}"
+            )
+        return self.to_params(self.start or {})
+
+    def sample(self, params, n_samples, rng, covariates):
+        """Draw paths of the voltage, (n_samples, n_steps), and rows of X."""
+        values = self.to_values(params)
+        noise = rng.standard_normal((2, self.n_steps, n_samples))
+        path = values["process_noise"] * noise[0]
+        voltage = np.full(n_samples, INITIAL_STATE[0])
+        gates = _initial_gates(n_samples)
+        for t, current in enumerate(covariates.T):
+            opening, closing = _rates(voltage - values["threshold"])
+            path[t] += self._move(values, voltage, gates, current)
+            gates = gates + self.step * (opening * (1 - gates) - closing * gates)
+            voltage = path[t]
+        x = path + values["noise"] * noise[1]
+        return path.T.copy(), np.concatenate([x.T, covariates], axis=1)
+
+    def log_joint(self, params, z, x):
+        """Log-density of each step's voltage and observation, of shape (n, n_steps)."""
+        values = self.to_values(params)
+        first = np.full((1, len(z)), INITIAL_STATE[0])
+        last = np.concatenate([first, z.T[:-1]])
+        opening, closing = _rates(last[:-1] - values["threshold"])
+        gates = linear_recursion(
+            _initial_gates(len(z)),
+            np.swapaxes(1 - self.step * (opening + closing), 0, 1),
+            np.swapaxes(self.step * opening, 0, 1),
+        )
+        current = x[:, self.n_steps :].T
+        mean = self._move(values, last, np.swapaxes(gates, 0, 1), current)
+        moves = (z - mean.T) / values["process_noise"]
+        errors = (x[:, : self.n_steps] - z) / values["noise"]
+        log_det = np.log(values["process_noise"] * values["noise"])
+        return -0.5 * (moves**2 + errors**2) - log_det - LOG_2PI
+
+    def count_spikes(self, z):
+        """How often each path of the voltage, (n, n_steps), rises above -20 mV."""
+        above = z > -20
+        return np.sum(above[:, 1:] & ~above[:, :-1], axis=1)
+
+    def _move(self, values, voltage, gates, current):
+        """Mean of the next voltage."""
+        m, h, n = gates
+        ionic = (
+            values["g_leak"] * (voltage - values["e_leak"])
+            + values["g_na"] * m**3 * h * (voltage - values["e_na"])
+            + values["g_k"] * n**4 * (voltage - values["e_k"])
+        )
+        return voltage + self.step / values["capacitance"] * (current - ionic)
+
+
+@primitive
+def linear_recursion(start, factor, drive):
+    """The states g[0] = start, g[t + 1] = factor[t] g[t] + drive[t].
+
+    Parameters
+    ----------
+    start : ndarray of shape (...)
+    factor, drive : ndarray of shape (n, ...)
+
+    Returns
+    -------
+    states : ndarray of shape (n + 1, ...)
+    """
+    states = np.empty((len(factor) + 1, *factor.shape[1:]))
+    states[0] = start
+    for t in range(len(factor)):
+        states[t + 1] = factor[t] * states[t] + drive[t]
+    return states
+
+
+def _adjoint(cotangent, factor):
+    """Derivatives with respect to each state, which the later ones depend on too."""
+    return linear_recursion(cotangent[-1], factor[::-1], cotangent[-2::-1])[::-1]
+
+
+defvjp(
+    linear_recursion,
+    lambda g, start, factor, drive: lambda c: _adjoint(c, factor)[0],
+    lambda g, start, factor, drive: lambda c: _adjoint(c, factor)[1:] * g[:-1],
+    lambda g, start, factor, drive: lambda c: _adjoint(c, factor)[1:],
+)
+
+
+def _initial_gates(n):
+    return np.tile(np.reshape(INITIAL_STATE[1:], (3, 1)), n)
+
+
+def _rates(v):
+    """Opening and closing rates of the gates m, h and n, per ms, of shape (3, ...)."""
+    opening = [
+        1.28 * _linoid((13 - v) / 4),
+        0.128 * np.exp((17 - v) / 18),
+        0.16 * _linoid((15 - v) / 5),
+    ]
+    closing = [
+        1.4 * _linoid((v - 40) / 5),
+        4 / (np.exp((40 - v) / 5) + 1),
+        0.5 * np.exp((10 - v) / 40),
+    ]
+    return np.stack(opening), np.stack(closing)
+
+
+def _linoid(u):
+    """u / (exp(u) - 1), also at zero."""
+    u = np.where(u == 0, 1e-9, u)
+    return u / np.expm1(u)
