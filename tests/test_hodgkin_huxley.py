@@ -131,7 +131,7 @@ def test_rates_where_their_quotients_vanish():
 
 
 def test_model_passes_its_check():
-    model, _, _, x = series(100)
+    model, _, _, x = series(30)
     model.set_params(start=TRUTH)
     check_model(model, x, random_state=0)
 

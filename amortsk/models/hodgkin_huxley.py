@@ -94,7 +94,7 @@ class HodgkinHuxleyModel(LatentVariableModel):
     >>> x.shape
     (2, 600)
     >>> model.count_spikes(z)
-    array([2, 2])
+    array([3, 3])
     """
 
     latent_support = "real"
