@@ -74,7 +74,9 @@ top.plot(X[0], "k.")
 top.plot(1.5 * states[0], color="C1", linewidth=1, label="true state")
 top.set_ylabel("observation")
 top.legend(loc="upper right", fontsize=8)
-bottom.imshow(posterior[0].T, aspect="auto", origin="lower", cmap="Blues")
+bottom.imshow(
+    posterior[0].T, aspect="auto", origin="lower", cmap="Blues", vmin=0, vmax=1
+)
 bottom.set(xlabel="step", ylabel="state", title="posterior probability")
 matrices = {"true": moves(truth, np.arange(5)), "fitted": moves(fitter.params_, order)}
 for (name, matrix), ax in zip(matrices.items(), right.subplots(1, 2), strict=True):
