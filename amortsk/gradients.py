@@ -151,7 +151,7 @@ class LocalLikelihood(Joint):
     def targets(self, params, draws, wake, rng):
         """Projections of the score, all steps paired with a few steps of data."""
         names = [name for name in params if name not in self.fixed]
-        data = wake.reshape(len(wake) * self.regression.n_terms, -1)
+        data = np.concatenate(self._by_term(wake))
 
         def score(name):
             step = data[rng.integers(len(data))]
@@ -198,7 +198,13 @@ class LocalLikelihood(Joint):
         return _total(sleep.map(of_chunk))
 
     def _by_term(self, S):
-        return S.reshape(len(S), self.regression.n_terms, -1)
+        n_terms = self.regression.n_terms
+        if S.shape[1] % n_terms:
+            raise ValueError(
+                "gradient='likelihood' needs as many columns for one local term as for "
+                f"any other, got {S.shape[1]} columns and {n_terms} terms"
+            )
+        return S.reshape(len(S), n_terms, -1)
 
 
 class Direct(Joint):

@@ -11,6 +11,7 @@ from toys import Chain, Curved, exact_scores, flat, free, training
 from amortsk import (
     AmortisedGradientRegressor,
     RandomFourierFeatures,
+    WakeSleepFitter,
 )
 from amortsk.models import (
     FactorAnalysisModel,
@@ -246,3 +247,16 @@ def test_local_likelihood_pairs_all_steps_of_draws_and_data(features):
     expected = grad(objective)(params)
     for name in free(model, params):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-8)
+
+
+def test_local_likelihood_needs_equally_many_columns_a_term():
+    class Odd(LinearGaussianStateSpaceModel):
+        term_columns = np.array([[0, 1], [1, 2], [2, 3]])
+
+        def log_joint(self, params, z, x):
+            return self.log_joint_terms(params, z, x)[:, :3]
+
+    with pytest.raises(ValueError, match="got 4 columns and 3 terms"):
+        WakeSleepFitter(
+            model=Odd(4), regressor=REGRESSOR, gradient="likelihood", n_sleep=50
+        ).fit(np.random.default_rng(0).standard_normal((9, 4)))

@@ -151,8 +151,7 @@ class NeuralProcessModel(LatentVariableModel):
             ("set", width, 2 * self.n_latent),
             ("value", 1 + self.n_latent, 2),
         ):
-            layers = init_network((n_in, *sizes, n_out), rng)
-            params.update({f"{name}_{key}": value for key, value in layers.items()})
+            params.update(init_network((n_in, *sizes, n_out), rng, f"{name}_"))
         last = f"value_biases_{len(sizes)}"
         scale = max(y.std(), 0.1)
         params[last] = np.array([y.mean(), np.log(np.expm1(scale))])
@@ -173,10 +172,10 @@ class NeuralProcessModel(LatentVariableModel):
         """
         x, y, filled = contexts
         pairs = np.stack([x.ravel(), y.ravel()], axis=1)
-        features = np.reshape(_apply(params, "pair", pairs), (*x.shape, -1))
+        features = np.reshape(self._network(params, "pair", pairs), (*x.shape, -1))
         share = filled / onp.maximum(filled.sum(axis=1, keepdims=True), 1)
         pooled = np.sum(features * share[:, :, None], axis=1)
-        output = _apply(params, "set", np.tanh(pooled))
+        output = self._network(params, "set", np.tanh(pooled))
         mean, raw = output[:, : self.n_latent], output[:, self.n_latent :]
         return mean, 0.1 + 0.9 / (1 + np.exp(-raw))
 
@@ -193,7 +192,7 @@ class NeuralProcessModel(LatentVariableModel):
         """
         tiled = np.repeat(z, x.shape[1], axis=0)
         inputs = np.concatenate([x.reshape(-1, 1), tiled], axis=1)
-        output = np.reshape(_apply(params, "value", inputs), (*x.shape, 2))
+        output = np.reshape(self._network(params, "value", inputs), (*x.shape, 2))
         return output[:, :, 0], MIN_SCALE + np.logaddexp(0.0, output[:, :, 1])
 
     def predict_values(self, params, e, x):
@@ -225,12 +224,9 @@ class NeuralProcessModel(LatentVariableModel):
         log_prob = -0.5 * (np.square((y - mean) / scale) + LOG_2PI) - np.log(scale)
         return self.log_prior(params, e) + np.sum(filled * log_prob, axis=1)
 
-
-def _apply(params, name, inputs):
-    """One of the three networks."""
-    n = len(name) + 1
-    own = {k[n:]: v for k, v in params.items() if k.startswith(f"{name}_")}
-    return network(own, inputs, len(own) // 2)
+    def _network(self, params, name, inputs):
+        n_layers = len(hidden_sizes(self.hidden)) + 1
+        return network(params, inputs, n_layers, f"{name}_")
 
 
 def _slots(sets, n_slots, name):
