@@ -18,15 +18,15 @@ class GatedFeatures(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    n_components : int, default=20
+    n_components : int, default=14
         Length of w.
-    n_shape : int, default=4
+    n_shape : int, default=3
         Length of c.
     n_gates : int, default=16
         Number of cosines.
     """
 
-    def __init__(self, n_components=20, n_shape=4, n_gates=16):
+    def __init__(self, n_components=14, n_shape=3, n_gates=16):
         self.n_components = n_components
         self.n_shape = n_shape
         self.n_gates = n_gates
