@@ -10,8 +10,8 @@ from amortsk.observation import LOG_2PI
 # In uF/cm2, mS/cm2 and mV.
 NAMES = "capacitance g_leak e_leak g_na e_na g_k e_k threshold noise_v noise_x".split()
 START = (2.0, 0.2, -60.0, 40.0, 40.0, 3.0, -80.0, -50.0, 1.0, 30.0)
-# Voltage, then the gates m, h, n, before the first step.
-INITIAL_STATE = (-70.0, 0.0, 0.8, 0.0)
+# Before the first step.
+INITIAL_VOLTAGE, INITIAL_GATES = -70.0, np.array([[0.0], [0.8], [0.0]])
 # Steps from each term's own to the observations and currents it is regressed on.
 VOLTAGE_OFFSETS = np.r_[-90, -60, -45, -36, -30:26, 32]
 CURRENT_OFFSETS = np.r_[-8:1]
@@ -40,7 +40,8 @@ class HodgkinHuxleyModel(LatentVariableModel):
     step : float, default=0.05
         Time step in ms.
     start : dict, default=None
-        Physical values to start a fit from, see :meth:`to_params`.
+        Physical values to start a fit from, by name; the others, and all with None, are
+        2, 0.2, -60, 40, 40, 3, -80, -50, 1 and 30 in the order of the Notes.
 
     Attributes
     ----------
@@ -84,8 +85,8 @@ class HodgkinHuxleyModel(LatentVariableModel):
     >>> z, x = model.sample(params, 2, np.random.default_rng(0), current)
     >>> x.shape
     (2, 600)
-    >>> bool(z.max() > 20)
-    True
+    >>> round(float(model.log_joint(params, z, x).mean()), 1)
+    -3.9
     """
 
     latent_support = "real"
@@ -147,8 +148,8 @@ class HodgkinHuxleyModel(LatentVariableModel):
         values = self.to_values(params)
         noise = rng.standard_normal((2, self.n_steps, n_samples))
         path = values["noise_v"] * noise[0]
-        voltage = np.full(n_samples, INITIAL_STATE[0])
-        gates = _initial_gates(n_samples)
+        voltage = np.full(n_samples, INITIAL_VOLTAGE)
+        gates = INITIAL_GATES
         for t, current in enumerate(covariates.T):
             opening, closing = _rates(voltage - values["threshold"])
             path[t] += self._move(values, voltage, gates, current)
@@ -160,11 +161,11 @@ class HodgkinHuxleyModel(LatentVariableModel):
     def log_joint(self, params, z, x):
         """Log-density of each step's voltage and observation, of shape (n, n_steps)."""
         values = self.to_values(params)
-        first = np.full((1, len(z)), INITIAL_STATE[0])
+        first = np.full((1, len(z)), INITIAL_VOLTAGE)
         last = np.concatenate([first, z.T[:-1]])
         opening, closing = _rates(last[:-1] - values["threshold"])
         gates = linear_recursion(
-            _initial_gates(len(z)),
+            INITIAL_GATES,
             np.swapaxes(1 - self.step * (opening + closing), 0, 1),
             np.swapaxes(self.step * opening, 0, 1),
         )
@@ -193,6 +194,7 @@ def linear_recursion(start, factor, drive):
     Parameters
     ----------
     start : ndarray of shape (...)
+        Broadcast if it is not differentiated.
     factor, drive : ndarray of shape (n, ...)
 
     Returns
@@ -217,10 +219,6 @@ defvjp(
     lambda g, start, factor, drive: lambda c: _adjoint(c, factor)[1:] * g[:-1],
     lambda g, start, factor, drive: lambda c: _adjoint(c, factor)[1:],
 )
-
-
-def _initial_gates(n):
-    return np.tile(np.reshape(INITIAL_STATE[1:], (3, 1)), n)
 
 
 def _rates(v):

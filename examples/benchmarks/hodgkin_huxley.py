@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from amortsk import AmortisedGradientRegressor, WakeSleepFitter
 from amortsk.models import HodgkinHuxleyModel
-from amortsk.models.hodgkin_huxley import INITIAL_STATE, _rates
+from amortsk.models.hodgkin_huxley import INITIAL_GATES, INITIAL_VOLTAGE, _rates
 
 TRUTH = {
     "capacitance": 1.0,
@@ -91,7 +91,7 @@ def filtered_log_likelihood(model, params, X):
     q = model.to_values(params)
     B, T = len(q["noise_x"]), model.n_steps
     k, eps, total = model.step / q["capacitance"], 1e-5, 0.0
-    state = np.tile(np.reshape(INITIAL_STATE, (4, 1)), B)
+    state = np.tile(np.vstack([INITIAL_VOLTAGE, INITIAL_GATES]), B)
     P = np.zeros((B, 4, 4))
     for x, current in zip(X[0, :T], X[0, T:], strict=True):
         V, (m, h, n) = state[0], state[1:]
