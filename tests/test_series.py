@@ -16,6 +16,7 @@ from amortsk.models import (
     LinearGaussianStateSpaceModel,
     StateSpaceModel,
 )
+from amortsk.models.state_space import canonical_states
 from amortsk.observation import noise_scale
 
 MODELS = [
@@ -226,6 +227,47 @@ def test_other_dynamics_are_two_methods():
 
     model = Rotation(6)
     check_model(model, start(model)[0], random_state=0)
+
+
+def turning_series(n=8, n_steps=24, period=12, noise=0.05):
+    """States that turn once in `period` steps, and six curved outputs of them."""
+    rng = np.random.default_rng(0)
+    angle = 2 * np.pi * (rng.random((n, 1)) + np.arange(n_steps) / period)
+    z = np.stack([np.cos(angle), np.sin(angle)], axis=2)
+    outputs = np.tanh(z @ rng.standard_normal((2, 6)))
+    return z, outputs + noise * rng.standard_normal(outputs.shape)
+
+
+def test_start_finds_states_that_turn():
+    z, steps = turning_series()
+    found, first = canonical_states(steps, 2, np.random.default_rng(0))
+    true = z[:, first : first + found.shape[1]].reshape(-1, 2)
+    rows = found.reshape(-1, 2)
+    np.testing.assert_allclose(rows.std(0), 0.5)
+    fitted = rows @ np.linalg.lstsq(rows, true, rcond=None)[0]
+    assert np.mean((fitted - true) ** 2) < 0.05 * np.mean(true**2)
+
+
+def test_start_turns_as_the_data_do():
+    _, steps = turning_series()
+    model = StateSpaceModel(24, n_outputs=6)
+    params = model.init_params(steps.reshape(8, -1), np.random.default_rng(0))
+    z = canonical_states(steps, 2, np.random.default_rng(0))[0][:, 5]
+    angles = [np.arctan2(z[:, 1], z[:, 0])]
+    for _ in range(12):
+        z = model.transition(params, z)
+        angles.append(np.arctan2(z[:, 1], z[:, 0]))
+    turned = np.ptp(np.unwrap(angles, axis=0), axis=0) / (2 * np.pi)
+    assert np.all(np.abs(turned - 1) < 0.15)
+    assert np.all(np.linalg.norm(z, axis=1) > 0.3)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3])
+def test_start_of_short_series(n_steps):
+    model = StateSpaceModel(n_steps, n_outputs=2)
+    _, params = start(model, n=5)
+    z, x = model.sample(params, 5, np.random.default_rng(0))
+    assert np.isfinite(model.log_joint(params, z, x)).all()
 
 
 def test_linear_fit_by_local_terms_comes_near_the_optimum():

@@ -1,6 +1,11 @@
 """Real states that move step by step, seen through noise."""
 
+import warnings
+
 import autograd.numpy as np
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPRegressor
 
 from amortsk.models._decoder import (
     check_positive_int,
@@ -10,10 +15,12 @@ from amortsk.models._decoder import (
     network,
 )
 from amortsk.models._series import SeriesModel
-from amortsk.observation import LOG_2PI, Gaussian, noise_scale
+from amortsk.observation import LOG_2PI, Gaussian, column_scale, noise_scale
 
 # Smallest scale of the process noise: states are of order one.
 MIN_PROCESS_SCALE = 1e-3
+# Steps of past and of future that states start from.
+MAX_LAGS = 3
 
 
 class StateSpaceModel(SeriesModel):
@@ -70,7 +77,7 @@ class StateSpaceModel(SeriesModel):
     >>> z.shape, x.shape
     ((4, 5, 2), (4, 15))
     >>> round(float(model.log_joint(params, z, x).mean()), 2)
-    -4.78
+    -3.93
     """
 
     latent_support = "real"
@@ -103,27 +110,45 @@ class StateSpaceModel(SeriesModel):
         return self._observation.fixed_params
 
     def init_params(self, X, rng):
-        """Random dynamics, process noise of 0.3, noise of the data's scale."""
+        """Dynamics from the data, twice the noise that they leave."""
         check_positive_int("latent_dim", self.latent_dim)
-        steps = self.steps(X).reshape(-1, self.n_outputs)
+        steps = self.steps(X)
         return {
             "initial_mean": np.zeros(self.latent_dim),
-            "initial_log_scale": np.zeros(self.latent_dim),
-            "process_log_scale": np.full(self.latent_dim, np.log(0.3)),
+            "initial_log_scale": np.log(np.full(self.latent_dim, 0.5)),
+            "process_log_scale": np.log(np.full(self.latent_dim, 0.3)),
+            **self._observation.init_params(steps.reshape(-1, self.n_outputs)),
             **self.init_dynamics(steps, rng),
-            **self._observation.init_params(steps),
         }
 
     def init_dynamics(self, steps, rng):
-        """Params of transition and emission, for steps of shape (n, n_outputs)."""
-        location, scale = self._observation.initial_output(steps)
-        k, sizes = self.latent_dim, hidden_sizes(self.emission_hidden)
-        emission = init_network((k, *sizes, len(scale)), rng, "emission_")
-        last = len(sizes)
-        emission[f"emission_weights_{last}"] *= 0.3 * scale
-        emission[f"emission_biases_{last}"] = location
-        sizes = hidden_sizes(self.transition_hidden)
-        return {**init_network((k, *sizes, k), rng, "transition_"), **emission}
+        """Params of transition and emission for series (n, n_steps, n_outputs).
+
+        Networks fitted to canonical variates of past and future, as in subspace
+        identification.
+        """
+        k = self.latent_dim
+        z, first = canonical_states(steps, k, rng)
+        seen = steps[:, first : first + z.shape[1]].reshape(-1, self.n_outputs)
+        location, scale = self._observation.initial_output(seen)
+        output = location + scale * (seen - seen.mean(0)) / column_scale(seen)
+        last, rows = z[:, :-1].reshape(-1, k), z.reshape(-1, k)
+        moved = z[:, 1:].reshape(-1, k)
+        inverse = np.arctanh(np.clip(moved, -0.95, 0.95))
+        sizes = self.transition_hidden, self.emission_hidden
+        params = {
+            **regress_network(last, inverse, sizes[0], rng, "transition_"),
+            **regress_network(rows, output, sizes[1], rng, "emission_"),
+        }
+        # Twice what is left: a start should cover the data.
+        if len(last):
+            error = column_scale(moved - self.transition(params, last))
+            params["process_log_scale"] = np.log(2 * error)
+        if isinstance(self._observation, Gaussian):
+            error = output - self.emission(params, rows)
+            noise = column_scale(error, self._observation.shared)
+            params["log_scale"] = np.log(2 * noise)
+        return params
 
     def transition(self, params, z):
         """Mean of the next state, for rows of states."""
@@ -190,6 +215,78 @@ class StateSpaceModel(SeriesModel):
         return [MIN_PROCESS_SCALE + np.exp(params[name]) for name in names]
 
 
+def canonical_states(steps, latent_dim, rng):
+    """States that past and future have in common, where they agree most.
+
+    Parameters
+    ----------
+    steps : ndarray of shape (n, n_steps, n_outputs)
+    latent_dim : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    z : ndarray of shape (n, n_states, latent_dim)
+        Of standard deviation one half.
+    first : int
+        The step of the first state.
+
+    References
+    ----------
+    W. E. Larimore, "Canonical variate analysis in identification, filtering, and
+    adaptive control", CDC 1990, doi:10.1109/CDC.1990.203665.
+    """
+    n, n_steps, _ = steps.shape
+    lags = max(1, min(MAX_LAGS, n_steps // 3))
+    n_states = n_steps - 2 * lags + 1
+    if n_states < 2:
+        return 0.5 * rng.standard_normal((n, n_steps, latent_dim)), 0
+
+    def windows_from(t):
+        parts = [steps[:, t + lag : t + lag + n_states] for lag in range(lags)]
+        return np.concatenate(parts, axis=2).reshape(n * n_states, -1)
+
+    sides = []
+    for rows in (windows_from(0), windows_from(lags)):
+        # Few enough components that noise alone does not correlate.
+        n_kept = min(rows.shape[1], max(latent_dim, len(rows) // 10))
+        n_kept = min(n_kept, len(rows))
+        seed = int(rng.integers(2**31))
+        pca = PCA(n_kept, whiten=True, svd_solver="full", random_state=seed)
+        sides.append(pca.fit_transform(rows))
+    past, future = sides
+    left, _, right = np.linalg.svd(np.dot(past.T, future))
+    k = min(latent_dim, left.shape[1], right.shape[1])
+    z = np.dot(past, left[:, :k]) + np.dot(future, right[:k].T)
+    more = rng.standard_normal((len(z), latent_dim - k))
+    z = np.concatenate([z / column_scale(z), more], axis=1)
+    return 0.5 * z.reshape(n, n_states, latent_dim), lags - 1
+
+
+def regress_network(inputs, targets, hidden, rng, prefix):
+    """Params of a network fitted to pairs of rows."""
+    if not len(inputs):
+        sizes = (inputs.shape[1], *hidden_sizes(hidden), targets.shape[1])
+        return init_network(sizes, rng, prefix)
+    center, scale = targets.mean(0), column_scale(targets)
+    white = (targets - center) / scale
+    perceptron = MLPRegressor(
+        hidden_layer_sizes=hidden_sizes(hidden),
+        activation="tanh",
+        solver="lbfgs",
+        alpha=0.01,
+        random_state=int(rng.integers(2**31)),
+    )
+    with warnings.catch_warnings():
+        # It is but a start.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        perceptron.fit(inputs, white if white.shape[1] > 1 else white.ravel())
+    weights, biases = perceptron.coefs_, perceptron.intercepts_
+    weights[-1], biases[-1] = weights[-1] * scale, biases[-1] * scale + center
+    params = {f"{prefix}weights_{i}": value for i, value in enumerate(weights)}
+    return {**params, **{f"{prefix}biases_{i}": b for i, b in enumerate(biases)}}
+
+
 class LinearGaussianStateSpaceModel(StateSpaceModel):
     r"""Linear dynamics with normal noise, whose likelihood is exact.
 
@@ -248,7 +345,8 @@ class LinearGaussianStateSpaceModel(StateSpaceModel):
 
     def init_dynamics(self, steps, rng):
         """States that decay by 0.8 a step, a small random emission matrix."""
-        location, scale = self._observation.initial_output(steps)
+        rows = steps.reshape(-1, self.n_outputs)
+        location, scale = self._observation.initial_output(rows)
         emission = rng.standard_normal((len(scale), self.latent_dim))
         return {
             "transition_matrix": 0.8 * np.eye(self.latent_dim),
