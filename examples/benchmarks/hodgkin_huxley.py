@@ -50,12 +50,13 @@ def make_trace(model, rng):
     return model.sample(model.to_params(TRUTH), 1, rng, current)
 
 
-def make_fitter(model, max_iter, n_sleep=20, seed=0):
-    """The fitter of benchmark and example."""
+def make_fitter(model, max_iter, features, seed):
+    """The fitter: gated features, or the default regression."""
+    gated = AmortisedGradientRegressor(GatedFeatures(), alpha=1.0)
     return WakeSleepFitter(
         model=model,
-        regressor=AmortisedGradientRegressor(GatedFeatures(), alpha=1.0),
-        n_sleep=n_sleep,
+        regressor=gated if features == "gated" else None,
+        n_sleep=20,
         max_iter=max_iter,
         learning_rate=0.04,
         random_state=seed,
@@ -142,12 +143,12 @@ def fit_filtered(model, X, start):
     return dict(zip(names, found.x, strict=True)), -found.fun
 
 
-def main(n_seeds, max_iter):
+def main(n_seeds, max_iter, features):
     model = HodgkinHuxleyModel()
     ours, filtered, counts, levels, values = [], [], [], [], []
     for seed in range(n_seeds):
         z, X = make_trace(model, np.random.default_rng(seed))
-        fitter = make_fitter(model, max_iter, seed=seed).fit(X)
+        fitter = make_fitter(model, max_iter, features, seed).fit(X)
         params, level = fit_filtered(model, X, model.to_params({}))
         ours.append(relative_errors(model, fitter.params_))
         filtered.append(relative_errors(model, params))
@@ -201,7 +202,8 @@ def main(n_seeds, max_iter):
 if __name__ == "__main__":
     options = parser(__doc__, seeds=3)
     options.add_argument("--max-iter", type=int, default=300, metavar="N")
+    options.add_argument("--features", choices=("gated", "default"), default="gated")
     arguments = options.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     with report():
-        main(arguments.seeds, arguments.max_iter)
+        main(arguments.seeds, arguments.max_iter, arguments.features)
