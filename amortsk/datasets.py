@@ -9,6 +9,7 @@ __all__ = [
     "gabor",
     "load_blowfly",
     "make_gabors",
+    "make_limit_cycle",
     "make_pinwheel",
     "make_sine_functions",
 ]
@@ -216,3 +217,54 @@ def load_blowfly():
     """
     with (resources.files("amortsk") / "data" / "blowfly.csv").open() as file:
         return np.loadtxt(file)
+
+
+def make_limit_cycle(n_samples=3, n_steps=30, *, noise=0.05, random_state=None):
+    r"""A noisy limit cycle of period 12, seen by units with tuning curves.
+
+    .. math::
+        z_t = \frac{R z_{t-1}}{r (1 + e^{-4 (r - 0.3)})} + 0.1 \epsilon_t, \qquad
+        x_{ti} = e^{-(z_{t1} - c_i)^2 / (2 \cdot 0.3^2)} + s \eta_{ti},
+
+    where r is the length of :math:`z_{t-1}`, R a turn by thirty degrees, and twenty
+    centres :math:`c_i` lie evenly between -1.5 and 1.5. Series start from (0.8, 0).
+
+    Parameters
+    ----------
+    n_samples : int, default=3
+        Number of series.
+    n_steps : int, default=30
+        Their length.
+    noise : float, default=0.05
+        Standard deviation s of the observations.
+    random_state : int, RandomState instance or None, default=None
+        Draws the noises.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_steps * 20)
+        Series, step by step.
+    z : ndarray of shape (n_samples, n_steps, 2)
+        States.
+
+    Examples
+    --------
+    >>> from amortsk.datasets import make_limit_cycle
+    >>> X, z = make_limit_cycle(random_state=0)
+    >>> X.shape
+    (3, 600)
+    >>> round(float((z**2).sum(axis=2).mean() ** 0.5), 1)
+    0.9
+    """
+    rng = check_random_state(random_state)
+    turn = np.array([[np.cos(np.pi / 6), -0.5], [0.5, np.cos(np.pi / 6)]])
+    states = np.empty((n_samples, n_steps, 2))
+    z = np.tile([0.8, 0.0], (n_samples, 1))
+    for t in range(n_steps):
+        radius = np.linalg.norm(z, axis=1, keepdims=True)
+        pulled = z @ turn.T / (radius * (1 + np.exp(-4 * (radius - 0.3))))
+        states[:, t] = z = pulled + 0.1 * rng.standard_normal(z.shape)
+    centres = np.linspace(-1.5, 1.5, 20)
+    X = np.exp(-((states[:, :, :1] - centres) ** 2) / (2 * 0.3**2))
+    X = X + noise * rng.standard_normal(X.shape)
+    return X.reshape(n_samples, -1), states

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amortsk.datasets import gabor, make_gabors, make_pinwheel
+from amortsk.datasets import gabor, make_gabors, make_limit_cycle, make_pinwheel
 
 
 def test_gabor_is_the_formula():
@@ -85,3 +85,20 @@ def test_pinwheel_turns_by_one_arm():
     turn = np.array([[np.cos(fifth), -np.sin(fifth)], [np.sin(fifth), np.cos(fifth)]])
     means = np.array([X[arm == c].mean(axis=0) for c in range(5)])
     np.testing.assert_allclose(means[1:], means[:-1] @ turn, atol=0.03)
+
+
+def test_limit_cycle_goes_round_in_twelve_steps():
+    X, z = make_limit_cycle(20, 121, random_state=0)
+    assert X.shape == (20, 121 * 20)
+    angle = np.unwrap(np.arctan2(z[:, :, 1], z[:, :, 0]), axis=1)
+    turns = (angle[:, -1] - angle[:, 0]) / (2 * np.pi)
+    # Phases diffuse: 0.1 a step in each direction, over 120 steps.
+    assert np.abs(turns.mean() - 10) < 0.3
+    radius = np.linalg.norm(z, axis=2)
+    assert np.abs(np.median(radius) - 0.92) < 0.03
+
+
+def test_units_of_the_limit_cycle_see_the_first_state():
+    X, z = make_limit_cycle(2, 10, noise=0.0, random_state=0)
+    peak = np.linspace(-1.5, 1.5, 20)[X.reshape(2, 10, 20).argmax(axis=2)]
+    assert np.all(np.abs(peak - z[:, :, 0]) <= 0.5 * 3 / 19 + 1e-9)
