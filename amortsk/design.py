@@ -1,5 +1,6 @@
 """The columns of the regression: a trend beside random features or the exact kernel."""
 
+from contextlib import suppress
 from numbers import Integral, Real
 
 import numpy as np
@@ -213,8 +214,9 @@ def feature_map(regressor, gamma, X, seed):
             features = ColumnTransformer(
                 [(f"group{i}", features, list(g)) for i, g in enumerate(groups)]
             )
-    if hasattr(features, "set_output"):
-        # A global transform_output="pandas" must not reach inside.
+    # A global transform_output="pandas" must not reach inside. Not every transformer,
+    # nor every part of one, has the method; pipelines raise a ValueError then.
+    with suppress(AttributeError, ValueError):
         features.set_output(transform="default")
     return features.fit(X)
 

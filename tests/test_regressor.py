@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from scipy.spatial.distance import pdist
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.kernel_ridge import KernelRidge
@@ -594,3 +594,21 @@ def test_a_transformer_of_plain_functions():
     np.testing.assert_allclose(
         same.predict(queries), fitted.predict(queries), rtol=1e-10
     )
+
+
+class Halves(TransformerMixin, BaseEstimator):
+    """A transformer that cannot name its output, and so has no set_output."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return np.concatenate([X / 2, X**2], axis=1)
+
+
+@pytest.mark.parametrize("features", [Halves(), make_pipeline(Halves(), Halves())])
+def test_features_need_no_names(features):
+    X = np.random.default_rng(0).standard_normal((40, 2))
+    y = X[:, 0] ** 2
+    regressor = AmortisedGradientRegressor(features, alpha=1e-6).fit(X, y)
+    np.testing.assert_allclose(regressor.predict(X), y, atol=1e-3)
