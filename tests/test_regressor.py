@@ -600,6 +600,7 @@ class Halves(TransformerMixin, BaseEstimator):
     """A transformer that cannot name its output, and so has no set_output."""
 
     def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
         return self
 
     def transform(self, X):
