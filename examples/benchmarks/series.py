@@ -20,7 +20,12 @@ from sklearn.exceptions import ConvergenceWarning
 from statsmodels.tsa.statespace.kalman_filter import KalmanFilter
 
 from amortsk import AmortisedGradientRegressor, WakeSleepFitter
-from amortsk.models import HiddenMarkovModel, LinearGaussianStateSpaceModel
+from amortsk.datasets import make_limit_cycle
+from amortsk.models import (
+    HiddenMarkovModel,
+    LinearGaussianStateSpaceModel,
+    StateSpaceModel,
+)
 from amortsk.observation import noise_scale
 
 
@@ -169,7 +174,53 @@ def linear(seeds):
         )
 
 
-BENCHMARKS = (linear, chain)
+# Limit cycle -------------------------------------------------------------------------
+
+
+def period(paths):
+    """Of the largest peak of the spectrum, of paths (n, n_steps)."""
+    power = np.abs(np.fft.rfft(paths - paths.mean(1, keepdims=True), 4096, axis=1))
+    return 4096 / power.argmax(axis=1)
+
+
+def cycle(seeds):
+    noises, periods, times = [], [], []
+    for seed in seeds:
+        X, _ = make_limit_cycle(3, 30, random_state=seed)
+        fitter, spent = timed_fit(
+            X,
+            StateSpaceModel(30, n_outputs=20),
+            seed,
+            n_sleep=100,
+            max_iter=1500,
+            learning_rate=0.005,
+        )
+        free = StateSpaceModel(101, n_outputs=20)
+        x = free.sample(fitter.params_, 200, np.random.default_rng(0))[1]
+        units = np.linspace(-1.5, 1.5, 20)
+        seen = np.clip(x.reshape(200, 101, 20), 0, None)
+        periods.append(np.median(period(seen @ units / seen.sum(2))))
+        noises.append(noise_scale(fitter.params_)[0])
+        times.append(spent)
+    _, states = make_limit_cycle(200, 101, random_state=0)
+    truth = np.median(period(states[:, :, 0]))
+    row(
+        f"limit cycle: relative error of the noise, {np.median(times):.0f} s of "
+        "processor time",
+        np.abs(np.array(noises) / 0.05 - 1),
+        at_most=0.1,
+        baseline="noises " + ", ".join(f"{noise:.3f}" for noise in noises),
+    )
+    row(
+        "limit cycle: relative error of the median period of free-running samples",
+        np.abs(np.array(periods) / truth - 1),
+        at_most=0.05,
+        baseline=f"{truth:.2f} in the data; "
+        + ", ".join(f"{value:.2f}" for value in periods),
+    )
+
+
+BENCHMARKS = (linear, chain, cycle)
 
 if __name__ == "__main__":
     parser = parser(__doc__, seeds=3)
