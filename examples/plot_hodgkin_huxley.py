@@ -62,6 +62,7 @@ fitter = WakeSleepFitter(
     random_state=0,
     verbose=1,
 )
+visited.clear()
 fitter.fit(X)
 course = list(visited)
 

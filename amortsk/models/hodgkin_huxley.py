@@ -67,7 +67,7 @@ class HodgkinHuxleyModel(LatentVariableModel):
     What the data say of the noises is in squares of differences of neighbouring
     observations, which are far smaller than a spike, and what they say of a channel is
     in the few steps where it is open. A kernel on the columns sees neither: regress on
-    products of their principal components, as in the example.
+    products of their principal components, as in ``examples/plot_hodgkin_huxley.py``.
 
     References
     ----------
