@@ -192,7 +192,7 @@ def cycle(seeds):
             StateSpaceModel(30, n_outputs=20),
             seed,
             n_sleep=100,
-            max_iter=1500,
+            max_iter=2000,
             learning_rate=0.005,
         )
         free = StateSpaceModel(101, n_outputs=20)
