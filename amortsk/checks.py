@@ -109,9 +109,9 @@ def check_model(fitter_or_model, X=None, random_state=None):
         X = check_array(X, dtype=np.float64)
     entropy = int(check_random_state(random_state).randint(2**31 - 1))
     seeds = np.random.SeedSequence(entropy).spawn(5)
+    pool = covariates_of(model, X)
     params = initial_params(model, X, np.random.default_rng(seeds[0]))
     n_features = None if X is None else X.shape[1]
-    pool = covariates_of(model, X)
     with np.errstate(all="ignore"):
         draws = dry_run(model, params, n_features, seeds[1], pool)
         error = _finite_differences(

@@ -36,6 +36,7 @@ from amortsk.model import (
 )
 from amortsk.optimizers import decay
 from amortsk.proposals import latent_supports
+from amortsk.regression import default_trend
 from amortsk.regressor import AmortisedGradientRegressor
 from amortsk.sleep import draw
 from amortsk.training import (
@@ -293,6 +294,8 @@ class WakeSleepFitter(
     def partial_fit(self, X, y=None):
         """Take one pass over X, a step for each batch, at a constant learning rate.
 
+        Covariates, where a model has them, are drawn from these rows alone.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -392,8 +395,7 @@ class WakeSleepFitter(
             if model.term_columns is not None:
                 width = 2 * max(len(columns) for columns in model.term_columns)
                 n_rows = n_rows * len(model.term_columns)
-            # A linear trend extrapolates, if there are rows enough to estimate it.
-            trend = "linear" if width + 1 <= n_rows / 4 else "constant"
+            trend = default_trend(width, n_rows)
             regressor = AmortisedGradientRegressor(trend=trend)
         check_parameters(regressor)
         return regressor
@@ -461,10 +463,9 @@ class WakeSleepFitter(
             n_final = max(n_final, min(FINAL_FACTOR * n_final, most))
         draws = run.sleep(n_final, key=(FINAL, run.n_iter, 1)).first
         block = posterior_block(run.regression, draws.z)
-        rows = block.rows(draws.x)
-        if self.regressor is None and rows.shape[1] + 1 > len(rows) / 4:
+        if self.regressor is None and block.columns is None:
             # Latents of a whole series have no window: whole rows may be too wide.
-            regressor.set_params(trend="constant")
+            regressor.set_params(trend=default_trend(*draws.x.shape[::-1]))
         posterior = Posterior(
             run.model,
             run.params,

@@ -212,6 +212,7 @@ def covariates_of(model, X):
     if (
         columns.dtype.kind not in "iu"
         or columns.shape != (len(distinct),)
+        or not distinct
         or not distinct < set(range(d))
     ):
         raise ValueError(

@@ -258,11 +258,11 @@ class Gaussian(Observation):
         self.shared = shared
 
     def init_params(self, X):
-        scale = column_scale(self._as_real(self.check_data(X)), self.shared)
+        scale = column_scale(self.to_real(self.check_data(X)), self.shared)
         return scale_params(scale, MIN_SCALE * scale)
 
     def initial_output(self, X):
-        X = self._as_real(self.check_data(X))
+        X = self.to_real(self.check_data(X))
         return X.mean(axis=0), column_scale(X)
 
     def natural_params(self, params, output):
@@ -276,7 +276,7 @@ class Gaussian(Observation):
         return np.square(output) * (0.5 * scale**-2.0) + np.log(scale)
 
     def sufficient_statistics(self, x):
-        x = self._as_real(x)
+        x = self.to_real(x)
         return x, np.square(x)
 
     def log_base_measure(self, x):
@@ -303,7 +303,8 @@ class Gaussian(Observation):
     def sample(self, params, output, rng):
         return output + noise_scale(params) * rng.standard_normal(output.shape)
 
-    def _as_real(self, x):
+    def to_real(self, x):
+        """Observations on the scale where they are normal."""
         return x
 
 
@@ -433,13 +434,13 @@ class LogNormal(Gaussian):
     support = "positive"
 
     def log_base_measure(self, x):
-        return super().log_base_measure(x) - self._as_real(x)
+        return super().log_base_measure(x) - self.to_real(x)
 
     def in_support(self, x):
         return np.isfinite(x) & (x > 0)
 
     def log_prob(self, params, output, x):
-        log_x = self._as_real(x)
+        log_x = self.to_real(x)
         jacobian = np.where(self.in_support(x), log_x, np.inf)
         return super().log_prob(params, output, log_x) - np.sum(jacobian, axis=1)
 
@@ -449,6 +450,6 @@ class LogNormal(Gaussian):
     def sample(self, params, output, rng):
         return np.exp(super().sample(params, output, rng))
 
-    def _as_real(self, x):
+    def to_real(self, x):
         # Outside the support any finite value will do: the base measure is zero.
         return np.log(np.where(self.in_support(x), x, 1.0))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from amortsk.design import Design, choose
+from amortsk.features import PolynomialTrend
 from amortsk.terms import make_blocks
 
 # Rows used to choose bandwidth and ridge.
@@ -12,6 +13,11 @@ SELECTION_ROWS = 2000
 OUTERMOST = 3
 # Queries whose columns are formed at once.
 QUERY_ROWS = 20_000
+
+
+def default_trend(width, n_rows):
+    """A linear trend extrapolates, if there are rows enough to estimate it."""
+    return "linear" if width + 1 <= n_rows / 4 else "constant"
 
 
 class Regression:
@@ -65,6 +71,16 @@ class Regression:
             self.ranges.append(np.quantile(rows, [margin, 1 - margin], axis=0))
             seed = int(rng.integers(2**31 - 1))
             self.choices.append(choose(self.regressor, rows, Y, seed, near=gamma))
+
+    def can_have_trend(self, x):
+        """Whether rows of x are enough for the trend of every block."""
+        try:
+            for block in self.blocks:
+                rows = block.rows(x)[:SELECTION_ROWS]
+                PolynomialTrend(self.regressor.trend).fit(rows)
+        except ValueError:
+            return False
+        return True
 
     @property
     def chosen_by_leave_one_out(self):

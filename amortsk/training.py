@@ -2,12 +2,13 @@
 
 import numpy as np
 from sklearn import config_context
+from sklearn.base import clone
 
 from amortsk.autodiff import pullback
 from amortsk.gradients import Joint, make_estimator
 from amortsk.model import call, name_of, provides
 from amortsk.optimizers import Adam, StepGuard, Window, drift
-from amortsk.regression import Regression
+from amortsk.regression import Regression, default_trend
 from amortsk.sleep import CHUNK_ROWS, Sleep
 from amortsk.terms import check_term_columns, widen
 
@@ -72,7 +73,10 @@ class Training:
         self.n_sleep, self.batch_size = options.n_sleep, options.batch_size
         self.n_jobs = options.n_jobs
         self.regression = Regression(regressor, model.term_columns, n_features)
-        whole = Regression(regressor, None, n_features)
+        whole = clone(regressor)
+        if options.regressor is None:
+            whole.set_params(trend=default_trend(n_features, self.n_sleep))
+        whole = Regression(whole, None, n_features)
         self.estimator = make_estimator(
             options.gradient,
             model,
@@ -160,25 +164,29 @@ class Training:
     def wider_windows_drift(self, X):
         """Drift, over parts of the data, of the gradient with windows twice as wide.
 
-        NaN where term_columns are not windows, the rows too few, or wider windows too
-        wide for the trend.
+        NaN where no windows were used, term_columns are not windows, the rows too few,
+        or wider windows too wide for the trend.
         """
+        estimator = getattr(self.estimator, "current", self.estimator)
+        if estimator.regression is not self.regression:
+            return np.nan
         widened = widen(check_term_columns(self.model.term_columns, X.shape[1]))
         if widened is None or len(X) < MIN_PARTS:
             return np.nan
         regression = Regression(self.regression.regressor, widened, X.shape[1])
-        joint = Joint(self.model, regression, 0)
+        # Direct is the same number, far dearer.
+        kind = Joint if estimator.name == "direct" else type(estimator)
+        wider = kind(self.model, regression, 0)
         order = self.rng(WIDER).permutation(len(X))
         gradients = []
         with np.errstate(all="ignore"), config_context(assume_finite=True):
             for i, part in enumerate(np.array_split(order, min(MAX_PARTS, len(X)))):
                 sleep, rng = self.sleep(key=(WIDER, i, 0)), self.rng(WIDER, i, 1)
                 if not gradients:
-                    try:
-                        joint.select(self.params, sleep, X[part], rng)
-                    except ValueError:
+                    if not regression.can_have_trend(sleep.first.x):
                         return np.nan
-                gradient = joint.estimate(self.params, sleep, X[part], rng).gradient
+                    wider.select(self.params, sleep, X[part], rng)
+                gradient = wider.estimate(self.params, sleep, X[part], rng).gradient
                 gradients.append(self.optimizer.precondition(gradient))
         return drift(gradients)
 

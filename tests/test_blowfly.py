@@ -146,3 +146,11 @@ def test_blowflies_mature_in_seven_or_eight_steps():
         random_state=0,
     ).fit(X)
     assert fitter.score(X) > wrong.score(X) + 0.1
+
+
+def test_extinction_is_impossible():
+    X, params = start()
+    X[0, -1] = 0.0
+    found = MODEL.exact_log_likelihood(params, X[:2])
+    assert found[0] == -np.inf
+    assert np.isfinite(found[1])

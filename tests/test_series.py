@@ -17,7 +17,7 @@ from amortsk.models import (
     StateSpaceModel,
 )
 from amortsk.models.state_space import canonical_states
-from amortsk.observation import noise_scale
+from amortsk.observation import LogNormal, noise_scale
 
 MODELS = [
     HiddenMarkovModel(3, n_steps=4, n_outputs=2),
@@ -302,3 +302,29 @@ def test_windows_too_wide_for_the_trend_are_not_compared():
         random_state=0,
     ).fit(X)
     assert np.isnan(fitter.history_["wider_windows_drift"]).all()
+
+
+def test_default_regression_on_whole_series_suits_their_width():
+    model = HiddenMarkovModel(2, n_steps=30)
+    X = model.sample(start(model)[1], 20, np.random.default_rng(0))[1]
+    fitter = WakeSleepFitter(
+        model=model, gradient="importance", n_sleep=60, max_iter=2, random_state=0
+    ).fit(X)
+    # Nothing was regressed on windows: there is no width to doubt.
+    assert np.isnan(fitter.history_["wider_windows_drift"]).all()
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0])
+def test_start_of_constant_series(constant):
+    model = StateSpaceModel(6)
+    params = model.init_params(np.full((5, 6), constant), np.random.default_rng(0))
+    z, x = model.sample(params, 5, np.random.default_rng(0))
+    assert np.isfinite(model.log_joint(params, z, x)).all()
+
+
+def test_start_for_positive_series_is_on_the_scale_of_logarithms():
+    X = np.exp(2 * np.random.default_rng(0).standard_normal((40, 10)))
+    model = StateSpaceModel(10, observation=LogNormal())
+    params = model.init_params(X, np.random.default_rng(0))
+    _, x = model.sample(params, 400, np.random.default_rng(0))
+    assert 1 < np.log(x).std() < 6

@@ -168,7 +168,7 @@ class BlowflyModel(LatentVariableModel):
             last = path[:, -self.max_delay :]
             x = self.sample(params, len(path), rng, last)[1]
             path = np.concatenate([path, x[:, -1:]], axis=1)
-        return path[:, -n_steps:]
+        return path[:, path.shape[1] - n_steps :]
 
     def log_joint(self, params, z, x):
         """Log-density of latents and last columns, of shape (n,)."""
@@ -224,6 +224,8 @@ class BlowflyModel(LatentVariableModel):
 
     def _log_likelihood(self, params, z, x):
         s_r = self.values(params)[-1]
-        log_x = np.log(x[:, -1])
+        possible = x[:, -1] > 0
+        log_x = np.log(np.where(possible, x[:, -1], 1.0))
         residual = (log_x - self._log_mean(params, z, x[:, :-1])) / s_r
-        return -0.5 * residual**2 - np.log(s_r) - log_x - 0.5 * LOG_2PI
+        log_prob = -0.5 * residual**2 - np.log(s_r) - log_x - 0.5 * LOG_2PI
+        return np.where(possible, log_prob, -np.inf)

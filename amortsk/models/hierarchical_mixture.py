@@ -111,7 +111,7 @@ class HierarchicalMixtureModel(DecodedModel):
         axes = deviations[:L, np.newaxis] * axes[:L] / np.sqrt(len(X))
         plane = offset + np.dot(y[:, : len(axes)], axes) / SPREAD
         last = self._n_layers() - 1
-        units = np.tanh(network(params, y, last))
+        units = np.tanh(network(params, y, last)) if last else y
         ridge = Ridge(alpha=0.003 * len(y)).fit(units, plane)
         params[f"weights_{last}"] = ridge.coef_.T
         params[f"biases_{last}"] = ridge.intercept_
