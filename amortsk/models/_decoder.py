@@ -15,13 +15,8 @@ def check_positive_int(name, value):
         raise ValueError(f"{name} must be a positive int, got {value!r}")
 
 
-class DecodedModel(LatentVariableModel):
-    """Latents from a prior, a decoder's output, observations given that output.
-
-    A subclass has an `observation`, or the name of one, and defines ``init_params``,
-    ``draw_latents(params, n_samples, rng)``, ``log_prior(params, z)`` and
-    ``decode(params, z)``.
-    """
+class ObservedModel(LatentVariableModel):
+    """A model with an `observation`, or the name of one."""
 
     observation = None
 
@@ -35,6 +30,15 @@ class DecodedModel(LatentVariableModel):
         """The observation's floors."""
         return self._observation.fixed_params
 
+
+class DecodedModel(ObservedModel):
+    """Latents from a prior, a decoder's output, observations given that output.
+
+    A subclass defines ``init_params``, ``decode(params, z)``, ``draw_latents(params,
+    n_samples, rng)`` and, unless the prior is standard normal, ``log_prior(params,
+    z)``.
+    """
+
     def sample(self, params, n_samples, rng):
         """Draw `n_samples` pairs of latents and rows of shape (n_features,)."""
         z = self.draw_latents(params, n_samples, rng)
@@ -44,6 +48,10 @@ class DecodedModel(LatentVariableModel):
         """Log-density of paired rows of z and x, of shape (n,)."""
         log_prob = self._observation.log_prob(params, self.decode(params, z), x)
         return self.log_prior(params, z) + log_prob
+
+    def log_prior(self, params, z):
+        """Log-density of the latents, of shape (n,)."""
+        return -0.5 * (np.sum(np.square(z), axis=1) + z.shape[1] * LOG_2PI)
 
     def natural_params(self, params, z):
         """Natural parameters of x given z."""
@@ -106,10 +114,6 @@ class LinearDecoderModel(DecodedModel):
     def draw_latents(self, params, n_samples, rng):
         """Draws from the prior, of shape (n_samples, n_components)."""
         return rng.standard_normal((n_samples, params[self.matrix].shape[1]))
-
-    def log_prior(self, params, z):
-        """Log-density of the latents, of shape (n,)."""
-        return -0.5 * (np.sum(np.square(z), axis=1) + z.shape[1] * LOG_2PI)
 
 
 def init_network(sizes, rng, prefix=""):

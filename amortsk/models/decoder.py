@@ -1,7 +1,5 @@
 """Standard normal latents, decoded by a neural network."""
 
-import autograd.numpy as np
-
 from amortsk.models._decoder import (
     DecodedModel,
     check_positive_int,
@@ -9,7 +7,6 @@ from amortsk.models._decoder import (
     init_network,
     network,
 )
-from amortsk.observation import LOG_2PI
 
 
 class DecoderModel(DecodedModel):
@@ -83,7 +80,3 @@ class DecoderModel(DecodedModel):
     def draw_latents(self, params, n_samples, rng):
         """Draws from the prior, of shape (n_samples, n_latent)."""
         return rng.standard_normal((n_samples, self.n_latent))
-
-    def log_prior(self, params, z):
-        """Log-density of the latents, of shape (n,)."""
-        return -0.5 * (np.sum(np.square(z), axis=1) + z.shape[1] * LOG_2PI)

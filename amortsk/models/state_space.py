@@ -8,10 +8,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
 from amortsk.models._decoder import (
+    ObservedModel,
     check_positive_int,
     hidden_sizes,
     init_network,
-    make_observation,
     network,
 )
 from amortsk.models._series import SeriesModel
@@ -23,7 +23,7 @@ MIN_PROCESS_SCALE = 1e-3
 MAX_LAGS = 3
 
 
-class StateSpaceModel(SeriesModel):
+class StateSpaceModel(SeriesModel, ObservedModel):
     r"""States that move by a network and are observed through another.
 
     .. math::
@@ -99,15 +99,6 @@ class StateSpaceModel(SeriesModel):
         self.emission_hidden = emission_hidden
         self.observation = observation
         self.half_width = half_width
-
-    @property
-    def _observation(self):
-        return make_observation(self.observation)
-
-    @property
-    def fixed_params(self):
-        """The observation's floors."""
-        return self._observation.fixed_params
 
     def init_params(self, X, rng):
         """Dynamics from the data, twice the noise that they leave."""
