@@ -8,7 +8,6 @@ and autograd runs once over a weighted sum.
 import copy
 from typing import NamedTuple
 
-import autograd.numpy as anp
 import numpy as np
 
 from amortsk.autodiff import add, pullback
@@ -35,8 +34,6 @@ PRIOR_WEIGHT = 0.1
 # Iterations a proposal serves: a stale one is as valid as a fresh one.
 PROPOSAL_LIFE = 5
 MIN_EFFECTIVE_SAMPLE_SIZE = 10
-# What local terms with the data in them need.
-STATISTICS = ("natural_params", "sufficient_statistics")
 
 
 class Estimate(NamedTuple):
@@ -131,80 +128,6 @@ class Joint(Estimator):
         )
         weights = _spread(weights, value)
         return np.sum(weights * value), gradient(weights)
-
-
-class LocalLikelihood(Joint):
-    r"""Regress local terms with the data in them, where a step has many columns.
-
-    The joint, with weighted sums of the data's sufficient statistics in place of the
-    draws' own,
-
-    .. math::
-        \nabla \sum_{nt} a_{nt}\, \ell_t(z_n, x_n)
-        + \big(C_{nt} - a_{nt} S(x_{nt})\big) \cdot \eta(z_{nt}).
-
-    The columns of X belong to the terms in order, equally many to each.
-    """
-
-    name = "likelihood"
-
-    def targets(self, params, draws, wake, rng):
-        """Projections of the score, all steps paired with a few steps of data."""
-        names = [name for name in params if name not in self.fixed]
-        data = np.concatenate(self._by_term(wake))
-
-        def score(name):
-            step = data[rng.integers(len(data))]
-            x = np.tile(step, (len(draws.x), self.regression.n_terms))
-            return directional_score(
-                lambda p: log_joint_terms(self.model, p, draws.z, x), params, name, rng
-            )
-
-        n = max(N_DIRECTIONS, len(names))
-        return np.stack([score(names[k % len(names)]) for k in range(n)], axis=-1)
-
-    def estimate(self, params, sleep, wake, rng):
-        """Estimate the mean score at the rows of `wake`."""
-        fitted = self.regression.fit(sleep, rng)
-        totals = [f.mean_query(wake) for f in fitted]
-        statistics = [self._by_term(S) for S in self.model.sufficient_statistics(wake)]
-        queries = [
-            [f.mean_query(wake, S[:, f.block.terms]) for f in fitted]
-            for S in statistics
-        ]
-
-        def of_chunk(draws):
-            weights = mean_weights(fitted, totals, draws)
-            replaced = []
-            own = self.model.sufficient_statistics(draws.x)
-            for S, of_statistic in zip(own, queries, strict=True):
-                C = -weights[:, :, np.newaxis] * self._by_term(S)
-                for f, query in zip(fitted, of_statistic, strict=True):
-                    sums = f.weights(draws, query)
-                    C[:, f.block.terms] += sums.reshape(len(C), f.block.n_terms, -1)
-                replaced.append(C.reshape(S.shape))
-
-            def objective(p):
-                terms = log_joint_terms(self.model, p, draws.z, draws.x)
-                total = anp.sum(weights * terms)
-                etas = call(self.model, "natural_params", p, draws.z)
-                for C, eta in zip(replaced, etas, strict=True):
-                    total = total + anp.sum(C * eta)
-                return total
-
-            value, gradient = pullback(objective, params, self.fixed)
-            return value, gradient(1.0)
-
-        return _total(sleep.map(of_chunk))
-
-    def _by_term(self, S):
-        n_terms = self.regression.n_terms
-        if S.shape[1] % n_terms:
-            raise ValueError(
-                "gradient='likelihood' needs as many columns for one local term as for "
-                f"any other, got {S.shape[1]} columns and {n_terms} terms"
-            )
-        return S.reshape(len(S), n_terms, -1)
 
 
 class Direct(Joint):
@@ -473,8 +396,8 @@ class Auto:
 def make_estimator(gradient, model, regression, whole, n_proposals, supports):
     """The estimator that `gradient=` names.
 
-    Local terms are for `Joint`, `Direct` and `LocalLikelihood`, by `regression`; the
-    others regress on `whole` rows.
+    Local terms are for `Joint` and `Direct`, by `regression`; the others regress on
+    `whole` rows.
 
     Raises
     ------
@@ -498,8 +421,6 @@ def make_estimator(gradient, model, regression, whole, n_proposals, supports):
             )
         return importance[0]
     if gradient == "likelihood":
-        if regression.is_local and provides(model, *STATISTICS):
-            return LocalLikelihood(*local)
         return Likelihood(*arguments)
     for estimator in (Direct, Joint):
         if estimator.name == gradient:

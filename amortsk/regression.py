@@ -139,20 +139,12 @@ class FittedBlock:
         rows = standardised(self.block, self.scaling, x)
         return self.design.columns(np.clip(rows, *self.range))
 
-    def mean_query(self, x, factors=None):
-        """Query for the mean over rows of the sum over terms.
-
-        With `factors`, of shape (m, n_terms, k), k queries: each term times its factor.
-        """
+    def mean_query(self, x):
+        """Query for the mean over rows of the sum over terms."""
         step = max(1, QUERY_ROWS // self.block.n_terms)
-        total = 0.0
-        for i in range(0, len(x), step):
-            columns = self.query_columns(x[i : i + step])
-            if factors is None:
-                total = total + columns.sum(0)
-            else:
-                part = factors[i : i + step]
-                total = total + part.reshape(len(columns), -1).T @ columns
+        total = sum(
+            self.query_columns(x[i : i + step]).sum(0) for i in range(0, len(x), step)
+        )
         return self.smoother.query(total / len(x))
 
     def queries(self, x):

@@ -174,9 +174,7 @@ class Training:
         if widened is None or len(X) < MIN_PARTS:
             return np.nan
         regression = Regression(self.regression.regressor, widened, X.shape[1])
-        # Direct is the same number, far dearer.
-        kind = Joint if estimator.name == "direct" else type(estimator)
-        wider = kind(self.model, regression, 0)
+        joint = Joint(self.model, regression, 0)
         order = self.rng(WIDER).permutation(len(X))
         gradients = []
         with np.errstate(all="ignore"), config_context(assume_finite=True):
@@ -185,8 +183,8 @@ class Training:
                 if not gradients:
                     if not regression.can_have_trend(sleep.first.x):
                         return np.nan
-                    wider.select(self.params, sleep, X[part], rng)
-                gradient = wider.estimate(self.params, sleep, X[part], rng).gradient
+                    joint.select(self.params, sleep, X[part], rng)
+                gradient = joint.estimate(self.params, sleep, X[part], rng).gradient
                 gradients.append(self.optimizer.precondition(gradient))
         return drift(gradients)
 

@@ -1,9 +1,7 @@
 """Estimators of the mean score, against each other and against exact scores."""
 
-import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
 from toys import Chain, Curved, exact_scores, flat, free, training
@@ -11,12 +9,10 @@ from toys import Chain, Curved, exact_scores, flat, free, training
 from amortsk import (
     AmortisedGradientRegressor,
     RandomFourierFeatures,
-    WakeSleepFitter,
 )
 from amortsk.models import (
     FactorAnalysisModel,
     GaussianMixtureModel,
-    LinearGaussianStateSpaceModel,
 )
 from amortsk.pairs import log_joint_terms
 from amortsk.regression import standardised
@@ -221,42 +217,3 @@ def test_likelihood_of_an_exponential_family_is_weighed_alike():
         gradients.append(run.estimate(run.sleep(), X).gradient)
     for name in gradients[0]:
         np.testing.assert_allclose(gradients[1][name], gradients[0][name], 1e-8)
-
-
-@pytest.mark.parametrize("features", MAPS)
-def test_local_likelihood_pairs_all_steps_of_draws_and_data(features):
-    model = LinearGaussianStateSpaceModel(4, n_outputs=2, half_width=1)
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((3, 8))
-    params = model.init_params(X, rng)
-    regressor = AmortisedGradientRegressor(alpha=0.1, **MAPS[features])
-    run = training(model, params, "likelihood", regressor, 8, 0, n_sleep=50)
-    sleep = run.sleep()
-    found = run.estimate(sleep, X).gradient
-    (fitted,) = run.regression.fit(sleep, np.random.default_rng(0))
-    z = sleep.first.z
-    weights = fitted.weights(sleep.first, fitted.queries(X)).reshape(50, 4, 12)
-
-    def objective(p):
-        total = 0.0
-        for query, step in enumerate(X.reshape(12, 2)):
-            terms = model.log_joint(p, z, np.tile(step, (50, 4)))
-            total = total + anp.sum(weights[:, :, query] * terms)
-        return total / 3
-
-    expected = grad(objective)(params)
-    for name in free(model, params):
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-8)
-
-
-def test_local_likelihood_needs_equally_many_columns_a_term():
-    class Odd(LinearGaussianStateSpaceModel):
-        term_columns = np.array([[0, 1], [1, 2], [2, 3]])
-
-        def log_joint(self, params, z, x):
-            return self.log_joint_terms(params, z, x)[:, :3]
-
-    with pytest.raises(ValueError, match="got 4 columns and 3 terms"):
-        WakeSleepFitter(
-            model=Odd(4), regressor=REGRESSOR, gradient="likelihood", n_sleep=50
-        ).fit(np.random.default_rng(0).standard_normal((9, 4)))

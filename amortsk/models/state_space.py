@@ -174,23 +174,6 @@ class StateSpaceModel(SeriesModel, ObservedModel):
         log_prob = self._observation.log_prob(params, output, steps)
         return self._log_moves(params, z) + np.reshape(log_prob, z.shape[:2])
 
-    def natural_params(self, params, z):
-        """Natural parameters of x given z, of shape (n, n_steps * n_outputs)."""
-        output = self.emission(params, np.reshape(z, (-1, self.latent_dim)))
-        whole = np.ones(output.shape)
-        natural = self._observation.natural_params(params, output)
-        return tuple(np.reshape(eta * whole, (len(z), -1)) for eta in natural)
-
-    def log_normalizer(self, params, z):
-        """Log-normaliser of each column given z, like the natural parameters."""
-        output = self.emission(params, np.reshape(z, (-1, self.latent_dim)))
-        value = self._observation.log_normalizer(params, output)
-        return np.reshape(value * np.ones(output.shape), (len(z), -1))
-
-    def sufficient_statistics(self, x):
-        """Sufficient statistics of each column."""
-        return self._observation.sufficient_statistics(x)
-
     def log_prior(self, params, z):
         """Log-density of paths of states, of shape (n,)."""
         return np.sum(self._log_moves(params, z), axis=1)
