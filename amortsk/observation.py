@@ -205,6 +205,10 @@ class Observation(BaseEstimator):
             weighted = weighted + np.sum(C * eta)
         return weighted
 
+    def to_real(self, x):
+        """Observations on the scale of the output, where that is their mean."""
+        return x
+
     def mean(self, params, output):
         """Expected observation, of shape (n, n_features)."""
         raise NotImplementedError
@@ -302,10 +306,6 @@ class Gaussian(Observation):
 
     def sample(self, params, output, rng):
         return output + noise_scale(params) * rng.standard_normal(output.shape)
-
-    def to_real(self, x):
-        """Observations on the scale where they are normal."""
-        return x
 
 
 class Bernoulli(Observation):

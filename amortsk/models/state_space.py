@@ -119,15 +119,11 @@ class StateSpaceModel(SeriesModel, ObservedModel):
         identification.
         """
         k = self.latent_dim
-        if isinstance(self._observation, Gaussian):
-            steps = self._observation.to_real(steps)
-        z, first = canonical_states(steps, k, rng)
+        z, first = canonical_states(self._observation.to_real(steps), k, rng)
         seen = steps[:, first : first + z.shape[1]].reshape(-1, self.n_outputs)
-        if isinstance(self._observation, Gaussian):
-            output = seen
-        else:
-            location, scale = self._observation.initial_output(seen)
-            output = location + scale * (seen - seen.mean(0)) / column_scale(seen)
+        location, scale = self._observation.initial_output(seen)
+        seen = self._observation.to_real(seen)
+        output = location + scale * (seen - seen.mean(0)) / column_scale(seen)
         last, rows = z[:, :-1].reshape(-1, k), z.reshape(-1, k)
         moved = z[:, 1:].reshape(-1, k)
         inverse = np.arctanh(np.clip(moved, -0.95, 0.95))
