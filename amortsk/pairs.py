@@ -109,7 +109,8 @@ def weighted_pairs(model, params, z, x, weights, fixed):
     gradient : dict of ndarray
     """
     if has_natural_params(model):
-        return _weighted_natural(model, params, z, x, weights, fixed)
+        statistics = [weights @ s for s in model.sufficient_statistics(x)]
+        return weighted_statistics(model, params, z, statistics, weights.sum(1), fixed)
     n = len(weights)
     objective, gradients = 0.0, []
     for rows in steps(len(x), n, x.shape[1]):
@@ -125,10 +126,25 @@ def weighted_pairs(model, params, z, x, weights, fixed):
     return objective, add(gradients)
 
 
-def _weighted_natural(model, params, z, x, weights, fixed):
-    """The same from natural parameters: (n + m) d work instead of n m d."""
-    statistics = [weights @ s for s in model.sufficient_statistics(x)]
-    totals = weights.sum(1)
+def weighted_statistics(model, params, z, statistics, totals, fixed):
+    """The same from natural parameters: (n + m) d work instead of n m d.
+
+    Parameters
+    ----------
+    z : latents of n rows
+    statistics : list of ndarray of shape (n, n_features)
+        Weighted sums over x of each sufficient statistic.
+    totals : ndarray of shape (n,)
+        Sums of weights.
+    fixed : collection of str
+
+    Returns
+    -------
+    objective : float
+        Without the base measure.
+    gradient : dict of ndarray
+    """
+    shape = statistics[0].shape
 
     def objective(p):
         value = anp.dot(totals, call(model, "log_prior", p, z))
@@ -137,9 +153,9 @@ def _weighted_natural(model, params, z, x, weights, fixed):
         for C, eta in zip(statistics, call(model, "natural_params", p, z), strict=True):
             value = value + anp.sum(_unbroadcast(C, np.shape(eta)) * eta)
         psi = call(model, "log_normalizer", p, z)
-        if np.shape(psi) == (len(totals), x.shape[1]):
+        if np.shape(psi) == shape:
             return value - anp.sum(anp.dot(totals, psi))
-        every = np.broadcast_to(totals[:, np.newaxis], (len(totals), x.shape[1]))
+        every = np.broadcast_to(totals[:, np.newaxis], shape)
         return value - anp.sum(_unbroadcast(every, np.shape(psi)) * psi)
 
     value, gradient = pullback(objective, params, fixed)

@@ -147,9 +147,15 @@ class FittedBlock:
         )
         return self.smoother.query(total / len(x))
 
-    def queries(self, x):
-        """Query for every row of x."""
-        return self.smoother.query(self.query_columns(x))
+    def queries(self, x, factors=None):
+        """Query for every row of x, or for sums over rows times each of the factors."""
+        if factors is None:
+            return self.smoother.query(self.query_columns(x))
+        total = sum(
+            factors[i : i + QUERY_ROWS].T @ self.query_columns(x[i : i + QUERY_ROWS])
+            for i in range(0, len(x), QUERY_ROWS)
+        )
+        return self.smoother.query(total)
 
     def weights(self, draws, query):
         """Weights of draws, of shape (n * n_terms,) or, for queries, (., m)."""

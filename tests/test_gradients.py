@@ -206,11 +206,12 @@ def test_sleep_latents_of_an_exponential_family_are_weighed_alike():
         np.testing.assert_allclose(natural.gradient[name], plain.gradient[name], 1e-8)
 
 
-def test_likelihood_of_an_exponential_family_is_weighed_alike():
+@pytest.mark.parametrize("n_rows", [3, 30])
+def test_likelihood_of_an_exponential_family_is_weighed_alike(n_rows):
     class Plain(FactorAnalysisModel):
         natural_params = None
 
-    params, X = start(Plain(1), 30)
+    params, X = start(Plain(1), n_rows)
     gradients = []
     for model in (Plain(1), FactorAnalysisModel(1)):
         run = training(model, params, "likelihood", REGRESSOR, 3, 0, n_sleep=100)

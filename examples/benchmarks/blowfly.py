@@ -1,7 +1,8 @@
 """Nicholson's blowflies: delay, capacity, and simulations against the data.
 
-160 rows of 20 values and the next, `gradient="importance"`, 300 updates at 0.03; exact
-log-likelihoods by quadrature over the noises, in nats. Delays are in steps of two days.
+160 rows of 20 values and the next, `gradient="importance"`, 400 proposals, 1000 updates
+at 0.03; exact log-likelihoods by quadrature over the noises, in nats. Delays are in
+steps of two days.
 
 Delays by likelihood: a fit for each single delay of 1 to 20; their weights are those of
 a posterior with an even prior. Then a fit with the best two neighbouring delays, one of
@@ -9,7 +10,7 @@ which is drawn at every step, and one with all twenty, whose weights are its del
 distribution. A start with the capacity at ten times the data's mean instead of a third
 shows where the density dependence goes.
 
-Simulations: 2000 of 160 steps from the first 20 values. Their dominant period, mean,
+Simulations: 10 000 of 160 steps from the first 20 values. Their dominant period, mean,
 standard deviation and autocorrelation at lags 1 to 40 make one vector; the data's lies
 in the 90% envelope if its extreme rank (the smallest two-sided rank among its entries)
 is not among the lowest tenth of the simulations' (M. Myllymaki et al., "Global envelope
@@ -30,7 +31,7 @@ from amortsk.datasets import load_blowfly
 from amortsk.models import BlowflyModel
 
 COUNTS = load_blowfly()
-PAST, N_SIMULATIONS, N_LAGS = 20, 2000, 40
+PAST, N_SIMULATIONS, N_LAGS = 20, 10_000, 40
 N_STEPS = len(COUNTS) - PAST
 DATA = COUNTS[np.newaxis, PAST:]
 HISTORY = np.tile(COUNTS[:PAST], (N_SIMULATIONS, 1))
@@ -43,7 +44,7 @@ def fit(seed, delays=None, factor=1.0):
     fitter = WakeSleepFitter(
         model=model,
         gradient="importance",
-        max_iter=300,
+        n_proposals=400,
         learning_rate=0.03,
         random_state=seed,
     ).fit(X)

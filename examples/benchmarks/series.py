@@ -189,11 +189,11 @@ def cycle(seeds):
         X, _ = make_limit_cycle(3, 30, random_state=seed)
         fitter, spent = timed_fit(
             X,
-            StateSpaceModel(30, n_outputs=20),
+            StateSpaceModel(30, n_outputs=20, half_width=1),
             seed,
             n_sleep=100,
-            max_iter=2000,
-            learning_rate=0.005,
+            max_iter=3000,
+            learning_rate=0.01,
         )
         free = StateSpaceModel(101, n_outputs=20)
         x = free.sample(fitter.params_, 200, np.random.default_rng(0))[1]
