@@ -26,13 +26,13 @@ X, states = make_limit_cycle(3, 30, random_state=0)
 
 # %%
 # The networks start from canonical variates of past and future, and wake-sleep goes on
-# from there: every step is a local term, regressed on a window of five.
-model = StateSpaceModel(n_steps=30, n_outputs=20, latent_dim=2)
+# from there: every step is a local term, regressed on a window of three.
+model = StateSpaceModel(n_steps=30, n_outputs=20, half_width=1)
 fitter = WakeSleepFitter(
     model=model,
     n_sleep=100,
-    max_iter=300,
-    learning_rate=0.005,
+    max_iter=600,
+    learning_rate=0.01,
     random_state=0,
     verbose=1,
 ).fit(X)
