@@ -215,10 +215,10 @@ class Likelihood(Estimator):
         return of_chunk
 
     def statistics(self, params, fitted, wake):
-        """The same from the data's statistics, by the cheaper order of products."""
+        """The same from statistics of the data, by the cheaper order of products."""
         S = self.model.sufficient_statistics(wake)
         factors = np.hstack([np.ones((len(wake), 1)), *S]) / len(wake)
-        edges = 1 + wake.shape[1] * np.arange(len(S))
+        edges = np.cumsum([1, *(s.shape[1] for s in S[:-1])])
         rows_are_few = len(wake) < factors.shape[1]
         queries = fitted.queries(wake, None if rows_are_few else factors)
 

@@ -33,8 +33,8 @@ class LatentVariableModel(BaseEstimator):
         no proposal fits, sleep latents weighted by the likelihood take their place.
     ``natural_params``, ``log_normalizer`` of (params, z), ``sufficient_statistics(x)``
         :math:`\log p(x|z) = \sum_d \sum_s S_{sd}(x)\,\eta_{sd}(z) - \Psi_d(z) + h(x)`:
-        ``natural_params`` and ``sufficient_statistics`` return tuples of arrays that
-        broadcast to (n, n_features), one for each statistic, ``log_normalizer`` one
+        ``sufficient_statistics`` returns a tuple of arrays of shape (n, n_features),
+        ``natural_params`` one of arrays that broadcast to it, ``log_normalizer`` one
         such array. With ``log_prior`` it makes ``gradient="likelihood"`` and sleep
         candidates as cheap as a matrix product.
     ``log_prior_params(params)``

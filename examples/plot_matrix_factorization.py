@@ -85,7 +85,7 @@ print("  NMF                " + "   ".join(f"{c:.4f}" for c in theirs))
 print(f"  weights above 0.5: {np.mean(parts > 0.5):.0%}")
 
 # %%
-# Each component turns on strokes in one place.
+# Most components turn on a few neighbouring pixels.
 import matplotlib.pyplot as plt
 
 shown = np.unique(y_test, return_index=True)[1]

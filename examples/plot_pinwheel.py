@@ -82,4 +82,7 @@ for (title, points, label), ax in zip(panels, axes, strict=True):
     ax.scatter(*points.T, c=colour[label], s=2, cmap="tab10", vmin=-1, vmax=8)
     ax.set(title=title, xticks=[], yticks=[], aspect="equal")
 axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim())
-figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "pinwheel.png")
+path = sys.argv[1] if len(sys.argv) > 1 else "pinwheel.png"
+figure.savefig(path)
+print(f"Figure: {path}")
+plt.show()

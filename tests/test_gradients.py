@@ -9,8 +9,10 @@ from toys import Chain, Curved, exact_scores, flat, free, training
 from amortsk import (
     AmortisedGradientRegressor,
     RandomFourierFeatures,
+    regression,
 )
 from amortsk.models import (
+    BernoulliFactorModel,
     FactorAnalysisModel,
     GaussianMixtureModel,
 )
@@ -207,14 +209,24 @@ def test_sleep_latents_of_an_exponential_family_are_weighed_alike():
 
 
 @pytest.mark.parametrize("n_rows", [3, 30])
-def test_likelihood_of_an_exponential_family_is_weighed_alike(n_rows):
-    class Plain(FactorAnalysisModel):
+@pytest.mark.parametrize("features", MAPS)
+@pytest.mark.parametrize("Model", [FactorAnalysisModel, BernoulliFactorModel])
+def test_likelihood_of_an_exponential_family_is_weighed_alike(
+    Model, features, n_rows, monkeypatch
+):
+    """Whichever product comes first, and however many rows are summed at once."""
+
+    class Plain(Model):
         natural_params = None
 
-    params, X = start(Plain(1), n_rows)
+    monkeypatch.setattr(regression, "QUERY_ROWS", 7)
+    regressor = AmortisedGradientRegressor(alpha=0.1, **MAPS[features])
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((n_rows, 3)) > 0).astype(float)
+    params = Model(1).init_params(np.eye(3), rng)
     gradients = []
-    for model in (Plain(1), FactorAnalysisModel(1)):
-        run = training(model, params, "likelihood", REGRESSOR, 3, 0, n_sleep=100)
+    for model in (Plain(1), Model(1)):
+        run = training(model, params, "likelihood", regressor, 3, 0, n_sleep=100)
         gradients.append(run.estimate(run.sleep(), X).gradient)
     for name in gradients[0]:
-        np.testing.assert_allclose(gradients[1][name], gradients[0][name], 1e-8)
+        np.testing.assert_allclose(gradients[1][name], gradients[0][name], 1e-7, 1e-10)

@@ -5,7 +5,7 @@ import pytest
 from autograd import grad
 from scipy import stats
 
-from amortsk import check_model
+from amortsk import WakeSleepFitter, check_model
 from amortsk.models import HierarchicalMixtureModel
 
 
@@ -68,9 +68,42 @@ def test_no_strength_is_maximum_likelihood():
     assert model.log_prior_params(params) == 0
 
 
-def test_hidden_must_be_positive():
-    with pytest.raises(ValueError, match="hidden must be a positive int"):
-        start(hidden=(4, 0))
+@pytest.mark.parametrize(
+    "options",
+    [{"hidden": hidden} for hidden in ((4, 0), 2.5, True)]
+    + [{"latent_dim": latent_dim} for latent_dim in (0, 1.5, True)]
+    + [{"n_components": 0}, {"strength": -1.0}, {"strength": "strong"}],
+)
+def test_bad_parameters_are_named(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"^{name} must be a"):
+        start(**options)
+
+
+@pytest.mark.parametrize("c", [-1, 3])
+def test_no_mass_outside_the_components(c):
+    model, params = start()
+    (component, y), _ = model.sample(params, 6, np.random.default_rng(0))
+    component[2] = c
+    outside = np.isneginf(model.log_prior(params, (component, y)))
+    assert outside.tolist() == [False, False, True, False, False, False]
+
+
+def test_fit_empties_a_component_and_tells_the_others_apart():
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=200)
+    X = np.array([[-2.0, 0.0], [2.0, 0.0]])[label] + 0.3 * rng.standard_normal((200, 2))
+    model = HierarchicalMixtureModel(n_components=3, hidden=5)
+    fitter = WakeSleepFitter(
+        model=model, max_iter=300, learning_rate=0.03, random_state=0
+    ).fit(X)
+    weights = np.exp(model.log_weights(fitter.params_))
+    np.testing.assert_allclose(np.sort(weights), [0, 0.5, 0.5], atol=0.1)
+    shares = fitter.posterior_expectation(X, lambda z: np.eye(3)[z[0]])
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    first, second = np.argsort(weights)[1:]
+    found = shares[:, first] > shares[:, second]
+    assert abs(np.mean(found == label) - 0.5) > 0.45
 
 
 def test_network_starts_near_the_principal_plane():

@@ -10,7 +10,7 @@ from scipy import integrate, stats
 from scipy.special import expit, logit
 from sklearn.base import clone
 
-from amortsk import check_model
+from amortsk import WakeSleepFitter, check_model
 from amortsk.models import BernoulliMatrixFactorizationModel
 from amortsk.observation import Observation
 
@@ -138,3 +138,20 @@ def test_model_is_a_stateless_estimator():
 def test_sampler_and_density_belong_together():
     model, X, _ = start(2)
     check_model(model, X, random_state=0)
+
+
+def test_fit_finds_the_parts():
+    """Two halves of an image, each on or off."""
+    rng = np.random.default_rng(0)
+    on = np.repeat(rng.random((400, 2)) < 0.5, 3, axis=1)
+    X = (on ^ (rng.random(on.shape) < 0.05)).astype(float)
+    fitter = WakeSleepFitter(
+        model=BernoulliMatrixFactorizationModel(2),
+        max_iter=150,
+        learning_rate=0.1,
+        random_state=0,
+    ).fit(X)
+    parts = fitter.model_.components(fitter.params_)
+    first, second = parts[np.argsort(parts[:, 0])[::-1]]
+    assert first[:3].min() > 3 * first[3:].max()
+    assert second[3:].min() > 3 * second[:3].max()

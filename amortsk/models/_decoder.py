@@ -157,8 +157,9 @@ def hidden_sizes(hidden):
     ValueError
         If they are not positive integers.
     """
-    sizes = (hidden,) if isinstance(hidden, Integral) else tuple(hidden)
-    if any(not isinstance(size, Integral) or size < 1 for size in sizes):
+    sizes = tuple(hidden) if np.iterable(hidden) else (hidden,)
+    integers = all(isinstance(s, Integral) and not isinstance(s, bool) for s in sizes)
+    if not integers or any(size < 1 for size in sizes):
         raise ValueError(
             f"hidden must be a positive int or a tuple of them, got {hidden!r}"
         )

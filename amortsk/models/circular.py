@@ -14,7 +14,8 @@ class CircularLatentModel(DecoderModel):
         x \,|\, z \sim p(x \,|\, g(z))
 
     with a multilayer perceptron g of tanh units. For data that vary along a loop:
-    orientations, phases, times of day. A normal latent would have to cut the loop.
+    orientations, phases, times of day. A normal latent on a line would have to cut
+    the loop.
 
     Parameters
     ----------

@@ -1,5 +1,7 @@
 """A mixture in latent space, seen through a network."""
 
+from numbers import Real
+
 import autograd.numpy as np
 from autograd.scipy.special import logsumexp
 from sklearn.linear_model import Ridge
@@ -32,8 +34,8 @@ class HierarchicalMixtureModel(DecodedModel):
 
     .. math::
         \log p(\theta) = \lambda \Big[ -10 \sum_c \log \pi_c
-            - \sum_c \tfrac1{18} \|\mu_c\|^2 + 2.5 \log |S_c|
-            + 0.01\, \mathrm{tr}\, S_c^{-1} \Big] - \tfrac14 \lambda \|W\|^2,
+            - \sum_c \big( \tfrac1{18} \|\mu_c\|^2 + 2.5 \log |S_c|
+            + 0.01\, \mathrm{tr}\, S_c^{-1} \big) - \tfrac14 \|W\|^2 \Big],
 
     with :math:`S_c = L_c L_c^\top` and W all of the network's weights.
 
@@ -96,6 +98,13 @@ class HierarchicalMixtureModel(DecodedModel):
         the data is without a component.
         """
         check_positive_int("n_components", self.n_components)
+        check_positive_int("latent_dim", self.latent_dim)
+        if not isinstance(self.strength, Real) or not 0 <= self.strength < np.inf:
+            raise ValueError(
+                f"strength must be a number of at least 0, got {self.strength!r}"
+            )
+        noise = self.observation.init_params(X)
+        X = np.asarray(X, dtype=float)
         K, L = self.n_components, self.latent_dim
         sizes = (L, *hidden_sizes(self.hidden), X.shape[1])
         params = init_network(sizes, rng)
@@ -115,7 +124,6 @@ class HierarchicalMixtureModel(DecodedModel):
         ridge = Ridge(alpha=0.003 * len(y)).fit(units, plane)
         params[f"weights_{last}"] = ridge.coef_.T
         params[f"biases_{last}"] = ridge.intercept_
-        noise = self.observation.init_params(X)
         noise["log_scale"] = noise["log_scale"] - np.log(5)
         return {
             "logits": np.zeros(K),
@@ -150,9 +158,10 @@ class HierarchicalMixtureModel(DecodedModel):
         rows = np.dot(indicators, inverse).reshape(len(y), L, L)
         white = np.sum(rows * residual[:, np.newaxis], axis=2)
         log_det = np.sum(params["log_diagonal"], axis=1)
-        return np.dot(indicators, self.log_weights(params) - log_det) - 0.5 * (
+        log_prob = np.dot(indicators, self.log_weights(params) - log_det) - 0.5 * (
             np.sum(white**2, axis=1) + L * LOG_2PI
         )
+        return np.where(np.any(indicators > 0, axis=1), log_prob, -np.inf)
 
     def log_component(self, params, y):
         """log p(c, y) for every component c, of shape (n, K)."""

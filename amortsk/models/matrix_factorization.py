@@ -20,7 +20,7 @@ class BernoulliMatrixFactorizationModel(DecodedModel):
     .. math::
         z_k \sim \mathrm{Uniform}(0, 1), \qquad
         P(x_d = 1 \,|\, z) = \frac{1}{1 + \exp(-\mathrm{logit}(z) \cdot w_d - b_d)},
-        \qquad w_{kd} > 0,\ w_{kd} \sim \mathrm{Gamma}(0.9, 0.3)
+        \qquad w_{kd} \ge 0.01,\ w_{kd} \sim \mathrm{Gamma}(0.9, 0.3)
 
     A component can only add to the log-odds of its pixels as its activation rises, and
     the prior of the weights, of shape 0.9 and rate 0.3, has a pole at zero: most pixels
@@ -40,9 +40,10 @@ class BernoulliMatrixFactorizationModel(DecodedModel):
 
     Notes
     -----
-    The params are ``log_weights``, the logs of W, of shape (n_components, n_features),
-    and ``intercept`` b of shape (n_features,), which starts at the log-odds of each
-    column. Activations are squeezed to [0.0001, 0.9999] before the logit.
+    The params are ``log_weights``, the logs of W - 0.01, of shape (n_components,
+    n_features), and ``intercept`` b of shape (n_features,), which starts at the
+    log-odds of each column. Activations are squeezed to [0.0001, 0.9999] before the
+    logit.
 
     References
     ----------

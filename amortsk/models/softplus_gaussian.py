@@ -37,7 +37,7 @@ class SoftplusGaussianModel(DecodedModel):
     the length only, ``log_scale`` and ``min_scale`` of shape (1,), with
     s = ``min_scale`` + exp(``log_scale``) and the first of these fixed. The quadrature
     takes steps of half the width of the integrand, as long as s is above
-    :math:`|b| / 500`.
+    :math:`|b| / 400`.
 
     References
     ----------

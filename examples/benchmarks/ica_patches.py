@@ -15,10 +15,11 @@ the sources, since the noise is known by the rest. For `likelihood` the first 36
 variance, as FastICA has them, and noise of scale 0.25, where the fit starts; every
 update sees all rows. FastICA has the data as they are.
 
-What `likelihood` regresses on: E[z_i | x] and E[z_i z_j | x] are products of functions
-of single sources, E[z_i | x_i], which are known. So the features are these functions
-of the independent components that FastICA finds in the *sleep* draws, and products of
-two of them.
+What `likelihood` regresses on: with noise of equal size along all sources, as whitened
+data have it near the optimum, E[z_i z_j | x] is a product of functions E[z_i | x_i] of
+single sources, and these are known. So the features are these functions of the
+independent components that FastICA finds in the *sleep* draws, and products of two of
+them: a regression made for this model, not the default one.
 
 Overcomplete: 64 Laplace sources mixed into 36 dimensions, and noise of scale 0.1, which
 FastICA cannot represent. Scores of held-out rows are importance-weighted lower bounds,

@@ -12,7 +12,6 @@ import numpy as onp
 from autograd.scipy.special import logsumexp
 
 from amortsk.autodiff import pullback
-from amortsk.model import provides
 from amortsk.models._decoder import init_network, network
 from amortsk.observation import LOG_2PI
 from amortsk.optimizers import Adam, Window, decay
@@ -87,7 +86,6 @@ class VAE:
         frozen = self.model.fixed_params if self.train_decoder else tuple(params)
         adam, window = Adam(self.learning_rate), Window(self.max_iter // 4)
         order, self.history_ = [], onp.empty(self.max_iter)
-        self.n_samples = len(X)
         for i in range(self.max_iter):
             if len(order) < min(self.batch_size, len(X)):
                 order = rng.permutation(len(X))
@@ -144,11 +142,6 @@ class VAE:
         k = both[f"{PREFIX}biases_{len(self.hidden)}"].size // 2
         noise = self.rng.standard_normal((n_draws, len(x), k))
 
-        def penalised(p):
-            if not provides(self.model, "log_prior_params"):
-                return objective(p)
-            return objective(p) + self.model.log_prior_params(p) / self.n_samples
-
         def objective(p):
             encoder = {name: w for name, w in p.items() if name.startswith(PREFIX)}
             mean, log_scale = self.encode(x, encoder)
@@ -161,5 +154,5 @@ class VAE:
             log_w = np.reshape(log_joint, (n_draws, -1)) - log_q
             return np.mean(logsumexp(log_w, axis=0)) - np.log(n_draws)
 
-        value, pull = pullback(penalised, both, fixed)
+        value, pull = pullback(objective, both, fixed)
         return float(value), pull(1.0)
