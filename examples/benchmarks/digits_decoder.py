@@ -191,6 +191,16 @@ DATA = {
                 wake_sleep,
                 {"gradient": "importance", "n_sleep": 2000, "regressor": LINEAR},
             ),
+            "wake-sleep, longer": (
+                wake_sleep,
+                {
+                    "gradient": "importance",
+                    "n_sleep": 2000,
+                    "regressor": LINEAR,
+                    "learning_rate": 0.003,
+                    "max_iter": 3000,
+                },
+            ),
         },
     },
 }
