@@ -7,12 +7,15 @@ a single estimate, and that of the mean of several, of which what is not their n
 bias.
 """
 
+import warnings
+
 import autograd.numpy as anp
 import numpy as np
 from _data import digits
 from _report import line, parser, report
 from digits_decoder import DATA, split
 from scipy.special import logsumexp
+from sklearn.exceptions import ConvergenceWarning
 from vae import VAE
 
 from amortsk import WakeSleepFitter
@@ -109,5 +112,6 @@ def main():
 
 if __name__ == "__main__":
     parser(__doc__, seeds=1).parse_args()
+    warnings.simplefilter("ignore", ConvergenceWarning)
     with report(("estimator", "one estimate", "mean of ten", "ESS")):
         main()
