@@ -138,6 +138,8 @@ def variational(model, X, seed, **options):
 
 
 FIXED = AmortisedGradientRegressor(gamma="median", alpha=1e-3, trend="linear")
+# Sleep latents as candidates: 4000 for every row, without a regression.
+SLEEP_LATENTS = {"gradient": "importance", "latent_support": "any", "n_sleep": 4000}
 # 784 columns are too many for an unpenalised trend.
 LINEAR = AmortisedGradientRegressor(FunctionTransformer())
 ENCODER = {"hidden": (200,), "standardise": False}
@@ -165,6 +167,7 @@ DATA = {
                 wake_sleep,
                 {"gradient": "importance", "max_iter": 9000, "learning_rate": 0.005},
             ),
+            "wake-sleep, sleep latents": (wake_sleep, SLEEP_LATENTS),
             "wake-sleep, fixed kernel": (
                 wake_sleep,
                 {"gradient": "importance", "regressor": FIXED},
@@ -191,6 +194,7 @@ DATA = {
                 wake_sleep,
                 {"gradient": "importance", "n_sleep": 2000, "regressor": LINEAR},
             ),
+            "wake-sleep, sleep latents": (wake_sleep, SLEEP_LATENTS),
             "wake-sleep, longer": (
                 wake_sleep,
                 {
