@@ -279,6 +279,16 @@ def dry_run(model, params, n_features, seed, pool=None):
     value = np.asarray(value)
     if value.dtype.kind != "f":
         raise ValueError(f"{density} must return real numbers, got {value.dtype}")
+    n = len(draws.x)
+    if value.shape == (n, n):
+        # As many terms as rows, or a column that met a row?
+        half = take(draws.z, slice(n // 2))
+        value_of_half = log_joint_terms(model, params, half, draws.x[: n // 2])
+        if value_of_half.shape[1] != n:
+            raise ValueError(
+                f"{density} must return shape ({n},), got {value.shape}: somewhere "
+                "arrays of shape (n,) and (n, 1) are combined"
+            )
     n_terms = None if model.term_columns is None else len(model.term_columns)
     if n_terms is not None and value.shape != (len(draws.x), n_terms):
         raise ValueError(
@@ -299,7 +309,13 @@ def dry_run(model, params, n_features, seed, pool=None):
 def _check_gradient(model, params, draws, value, gradient, density):
     rng = np.random.default_rng(0)
     cotangent = np.where(np.isfinite(value), rng.standard_normal(value.shape), 0.0)
-    gradients = gradient(cotangent)
+    try:
+        gradients = gradient(cotangent)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"the gradient of {density} raised {type(error).__name__}: {error}; in "
+            "np.where of autograd.numpy all three arguments must have the same shape"
+        ) from error
     for name, g in gradients.items():
         if np.shape(g) != params[name].shape:
             raise ValueError(

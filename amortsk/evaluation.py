@@ -189,12 +189,12 @@ class Posterior:
             results = []
             for _, z, log_w in self.weighted(X):
                 weights = normalise(log_w)[0]
-                values = np.asarray(func(flatten(z)), dtype=np.float64)
+                values = self._values(func, flatten(z), weights.size)
                 values = values.reshape(*weights.shape, *values.shape[1:])
                 results.append(np.einsum("mk,mk...->m...", weights, values))
             return np.concatenate(results)
-        values = np.asarray(func(self.draws.z), dtype=np.float64)
         n, n_terms = len(self.draws.x), self.block.n_terms
+        values = self._values(func, self.draws.z, n)
         if self.block.columns is not None and values.shape[1:2] != (n_terms,):
             raise ValueError(
                 "with local terms, func must return one value per term, shape "
@@ -205,6 +205,16 @@ class Posterior:
             self.rows(X), values.reshape(n * n_terms, -1)
         )
         return predicted.reshape(len(X), *shape)
+
+    @staticmethod
+    def _values(func, z, n):
+        values = np.asarray(func(z), dtype=np.float64)
+        if values.shape[:1] != (n,):
+            raise ValueError(
+                f"func must return an array of shape (n, ...) for n latents, here "
+                f"({n}, ...), got {values.shape}"
+            )
+        return values
 
     def score_gradient(self, X, name):
         """E[grad log p(z, x) | x], a dict of arrays (n, *shape)."""

@@ -642,8 +642,8 @@ class WakeSleepFitter(
         X : array-like of shape (n_samples, n_features)
             Data.
         func : callable
-            Maps latents of n rows to an array of shape (n, ...); with local terms to
-            (n, n_terms, ...).
+            Maps latents of n rows, as the sampler returns them, to an array of shape
+            (n, ...); with local terms to (n, n_terms, ...).
 
         Returns
         -------

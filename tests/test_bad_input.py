@@ -304,6 +304,14 @@ def test_ten_steps_in_a_row_without_a_gradient_are_an_error():
 LOCAL = {"log_joint": lambda params, z, x: log_joint(params, z, x)[:, None]}
 
 
+def column_meets_row(params, z, x):
+    return log_joint(params, z, x) + 0 * x
+
+
+def where_of_a_scalar(params, z, x):
+    return log_joint(params, z, x) + np.where(x[:, 0] > 0, np.sum(params["mu"]), 0.0)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -323,6 +331,8 @@ LOCAL = {"log_joint": lambda params, z, x: log_joint(params, z, x)[:, None]}
         ({"log_joint": 3}, "log_joint must be a function, got 3"),
         ({"sampler": "normal"}, "sampler must be a function"),
         ({"log_prior": 1.0}, "log_prior must be a function"),
+        ({"log_joint": column_meets_row}, r"must return shape \(200,\), got \(200, 2"),
+        ({"log_joint": where_of_a_scalar}, "in np.where of autograd.numpy all three"),
         ({"model": MODEL}, "either model= or the functions"),
         ({"latent_support": "reel"}, "latent_support must be 'real'"),
         (

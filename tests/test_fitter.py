@@ -599,6 +599,12 @@ def test_posterior_expectation_of_any_shape(factors, factor_fit):
     np.testing.assert_allclose(expectation[:, :, 1], factor_fit.transform(X))
 
 
+@pytest.mark.parametrize("func", [lambda z: 1.0, np.sum, np.transpose])
+def test_expectation_of_what_is_not_a_row_each_is_refused(factors, factor_fit, func):
+    with pytest.raises(ValueError, match="func must return an array of shape"):
+        factor_fit.posterior_expectation(factors[:7], func)
+
+
 def test_score_gradient_is_the_score(factors, factor_fit):
     X = factors[:20]
     estimates = factor_fit.score_gradient(X)

@@ -175,6 +175,21 @@ def test_wrong_sizes_are_named(n_steps, message):
         HodgkinHuxleyModel(n_steps).init_params(np.zeros((2, 9)), None)
 
 
+@pytest.mark.parametrize("step", [0, -1.0, "a"])
+def test_bad_step_is_named(step):
+    with pytest.raises(ValueError, match="step must be a positive number"):
+        HodgkinHuxleyModel(4, step=step).init_params(np.zeros((2, 8)), None)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [([1, 2], "start must be a dict"), ({"g_na": "a"}, "g_na='a'")],
+)
+def test_bad_start_is_named(start, message):
+    with pytest.raises(ValueError, match=message):
+        HodgkinHuxleyModel(4, start=start).init_params(np.zeros((2, 8)), None)
+
+
 def test_voltage_is_found_in_the_noise():
     truth = {**TRUTH, "noise_x": 5.0}
     model, _, z, x = series(150, n=4, noise_x=5.0)

@@ -193,6 +193,28 @@ def test_bad_hidden_and_columns_are_named():
         small().init_params(X[:, :-1], np.random.default_rng(0))
 
 
+@pytest.mark.parametrize(
+    ("contexts", "targets", "message"),
+    [
+        ([np.zeros((2, 3))], [[(0.0, 1.0)]], "a context must have shape"),
+        ([[(0.0, 1.0)]], [[(0.0, 1.0)]] * 2, "contexts and targets must be of equal"),
+    ],
+)
+def test_sets_that_are_no_pairs_are_named(contexts, targets, message):
+    with pytest.raises(ValueError, match=message):
+        small().pack(contexts, targets)
+
+
+@pytest.mark.parametrize("mask", [0.5, -1.0, 0.0])
+def test_masks_are_zero_and_one_and_some_target_is_there(mask):
+    model = small()
+    X, _ = start(model)
+    C, T = model.n_context, model.n_target
+    X[:, 3 * C + T : 3 * C + 2 * T] = mask
+    with pytest.raises(ValueError, match="X must have masks of 0 and 1"):
+        model.init_params(X, np.random.default_rng(0))
+
+
 def test_sine_functions_are_what_they_say():
     contexts, targets, coefficients = make_sine_functions(
         2000, n_context=(0, 2), n_target=(1, 3), random_state=0

@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 
 from amortsk import AmortisedGradientRegressor, WakeSleepFitter, check_model
+from amortsk.datasets import make_limit_cycle
 from amortsk.models import (
     HiddenMarkovModel,
     LinearGaussianStateSpaceModel,
@@ -328,3 +329,49 @@ def test_start_for_positive_series_is_on_the_scale_of_logarithms():
     params = model.init_params(X, np.random.default_rng(0))
     _, x = model.sample(params, 400, np.random.default_rng(0))
     assert 1 < np.log(x).std() < 6
+
+
+@pytest.mark.parametrize("part", ["transition", "emission"])
+def test_bad_hidden_of_either_network_is_named(part):
+    with pytest.raises(ValueError, match=f"^{part}_hidden must be"):
+        start(StateSpaceModel(6, **{f"{part}_hidden": 0}))
+
+
+@pytest.mark.parametrize("observation", [3, None, "normal"])
+def test_bad_observation_is_named(observation):
+    with pytest.raises(ValueError, match="observation must be one of"):
+        start(StateSpaceModel(6, observation=observation))
+
+
+def test_fit_of_a_chain_is_as_likely_as_the_truth():
+    """Over 20 seeds 0.001 nats a step below it at most, the start 0.034 at least."""
+    model = HiddenMarkovModel(2, n_steps=20)
+    truth = {
+        "initial_logits": np.zeros(2),
+        "transition_logits": np.log([[0.97, 0.03], [0.05, 0.95]]),
+        "means": np.array([[0.0], [1.2]]),
+        "log_scale": np.full((2, 1), np.log(0.5)),
+        "min_scale": np.zeros(1),
+    }
+    X = model.sample(truth, 60, np.random.default_rng(0))[1]
+    fitter = WakeSleepFitter(
+        model=model, n_sleep=60, max_iter=150, learning_rate=0.03, random_state=0
+    ).fit(X)
+    start = model.init_params(X, np.random.default_rng(0))
+    levels = [
+        model.exact_log_likelihood(params, X).mean() / 20
+        for params in (start, fitter.params_, truth)
+    ]
+    assert levels[1] > levels[2] - 0.005
+    assert levels[0] < levels[2] - 0.02
+
+
+def test_fit_of_a_cycle_finds_less_noise():
+    """Over 20 seeds 0.61 of the start's at most."""
+    X, _ = make_limit_cycle(3, 30, random_state=0)
+    model = StateSpaceModel(30, n_outputs=20, half_width=1)
+    fitter = WakeSleepFitter(
+        model=model, n_sleep=50, max_iter=100, learning_rate=0.01, random_state=0
+    ).fit(X)
+    start = model.init_params(X, np.random.default_rng(0))
+    assert noise_scale(fitter.params_)[0] < 0.7 * noise_scale(start)[0]

@@ -5,7 +5,7 @@ from numbers import Integral
 import autograd.numpy as np
 
 from amortsk.model import LatentVariableModel
-from amortsk.observation import LOG_2PI, Bernoulli, Gaussian, Poisson
+from amortsk.observation import LOG_2PI, Bernoulli, Gaussian, Observation, Poisson
 
 
 def check_positive_int(name, value):
@@ -149,7 +149,7 @@ def network(params, z, n_layers, prefix=""):
     return z
 
 
-def hidden_sizes(hidden):
+def hidden_sizes(hidden, name="hidden"):
     """Widths of hidden layers as a tuple: an int is one layer.
 
     Raises
@@ -161,7 +161,7 @@ def hidden_sizes(hidden):
     integers = all(isinstance(s, Integral) and not isinstance(s, bool) for s in sizes)
     if not integers or any(size < 1 for size in sizes):
         raise ValueError(
-            f"hidden must be a positive int or a tuple of them, got {hidden!r}"
+            f"{name} must be a positive int or a tuple of them, got {hidden!r}"
         )
     return sizes
 
@@ -174,14 +174,14 @@ def make_observation(observation):
     ValueError
         If the name is unknown.
     """
-    if not isinstance(observation, str):
+    if isinstance(observation, Observation):
         return observation
     named = {
         "gaussian": lambda: Gaussian(shared=True),
         "bernoulli": Bernoulli,
         "poisson": Poisson,
     }
-    if observation not in named:
+    if not isinstance(observation, str) or observation not in named:
         raise ValueError(
             f"observation must be one of {sorted(named)} or an Observation, got "
             f"{observation!r}"

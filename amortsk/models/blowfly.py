@@ -14,7 +14,7 @@ NOISES = ("log_recruitment_noise", "log_death_noise", "log_noise")
 # Smallest noise.
 MIN_NOISE = 0.01
 # Quantiles of each noise in the exact likelihood.
-N_QUANTILES = 40
+N_QUANTILES = 100
 
 
 class BlowflyModel(LatentVariableModel):
@@ -107,6 +107,11 @@ class BlowflyModel(LatentVariableModel):
         X : ndarray of shape (n_steps - max_delay, max_delay + 1)
         """
         series = np.asarray(series, dtype=float)
+        if series.ndim != 1 or len(series) <= self.max_delay:
+            raise ValueError(
+                f"series must have one axis and more than max_delay={self.max_delay} "
+                f"values, got shape {series.shape}"
+            )
         return sliding_window_view(series, self.max_delay + 1).copy()
 
     def init_params(self, X, rng):
@@ -114,13 +119,15 @@ class BlowflyModel(LatentVariableModel):
         check_positive_int("max_delay", self.max_delay)
         delays = self._delays
         if (
-            delays.dtype.kind != "i"
+            delays.ndim != 1
+            or delays.dtype.kind not in "iu"
+            or len(set(delays)) < len(delays)
             or delays.min() < 1
             or delays.max() > self.max_delay
         ):
             raise ValueError(
-                f"delays must be integers from 1 to max_delay={self.max_delay}, got "
-                f"{self.delays!r}"
+                "delays must be different integers from 1 to max_delay="
+                f"{self.max_delay}, got {self.delays!r}"
             )
         if X.shape[1] != self.max_delay + 1 or X.min() <= 0:
             raise ValueError(
@@ -163,7 +170,13 @@ class BlowflyModel(LatentVariableModel):
         -------
         series : ndarray of shape (n_series, n_steps)
         """
+        check_positive_int("n_steps", n_steps)
         path = np.asarray(history, dtype=float)
+        if path.ndim != 2 or path.shape[1] < self.max_delay or path.min() <= 0:
+            raise ValueError(
+                f"history must hold rows of at least max_delay={self.max_delay} "
+                f"positive numbers, got shape {path.shape}"
+            )
         for _ in range(n_steps):
             last = path[:, -self.max_delay :]
             x = self.sample(params, len(path), rng, last)[1]

@@ -1,5 +1,7 @@
 """Hodgkin-Huxley: the voltage of a neuron that fires, seen through noise."""
 
+from numbers import Real
+
 import autograd.numpy as np
 from autograd.extend import defvjp, primitive
 
@@ -119,9 +121,11 @@ class HodgkinHuxleyModel(LatentVariableModel):
         """
         start = dict(zip(NAMES, START, strict=True))
         for name, value in values.items():
-            if not value * start.get(name, np.nan) > 0:
+            known = name in start and isinstance(value, Real)
+            if not known or not value * start[name] > 0:
                 raise ValueError(
-                    f"values must be of {NAMES}, signed as {START}, got {name}={value}"
+                    f"values must be of {NAMES}, signed as {START}, got "
+                    f"{name}={value!r}"
                 )
         values = {**start, **values}
         return {f"log_{name}": np.log(abs(value)) for name, value in values.items()}
@@ -136,6 +140,10 @@ class HodgkinHuxleyModel(LatentVariableModel):
     def init_params(self, X, rng):
         """The same start for all data."""
         check_positive_int("n_steps", self.n_steps)
+        if not isinstance(self.step, Real) or not 0 < self.step < np.inf:
+            raise ValueError(f"step must be a positive number, got {self.step!r}")
+        if not isinstance(self.start, dict | None):
+            raise ValueError(f"start must be a dict or None, got {self.start!r}")
         if X.shape[1] != 2 * self.n_steps:
             raise ValueError(
                 f"X must have 2 * n_steps = {2 * self.n_steps} columns, observations "

@@ -111,8 +111,14 @@ class NeuralProcessModel(LatentVariableModel):
         Raises
         ------
         ValueError
-            If a set has more pairs than there are slots.
+            If a set has more pairs than there are slots or is no set of pairs, or there
+            are more contexts than targets or fewer.
         """
+        if len(contexts) != len(targets):
+            raise ValueError(
+                "contexts and targets must be of equal length, got "
+                f"{len(contexts)} and {len(targets)}"
+            )
         cx, cy, c_filled = _slots(contexts, self.n_context, "context")
         tx, ty, t_filled = _slots(targets, self.n_target, "target")
         return onp.hstack([cx, cy, c_filled, tx, t_filled, ty])
@@ -141,7 +147,12 @@ class NeuralProcessModel(LatentVariableModel):
             raise ValueError(
                 f"X must have {columns} columns, as pack makes them, got {X.shape[1]}"
             )
-        _, (_, y, filled) = self.unpack(X)
+        (_, _, given), (_, y, filled) = self.unpack(X)
+        masks = onp.hstack([given, filled])
+        if not onp.isin(masks, (0, 1)).all() or not filled.any():
+            raise ValueError(
+                "X must have masks of 0 and 1, as pack makes them, and some target"
+            )
         y = y[filled > 0]
         sizes = hidden_sizes(self.hidden)
         width = sizes[-1] if sizes else 2
@@ -233,7 +244,13 @@ def _slots(sets, n_slots, name):
     """Positions, values and mask of sets of pairs, each of shape (n_rows, n_slots)."""
     slots = onp.zeros((3, len(sets), n_slots))
     for row, pairs in enumerate(sets):
-        pairs = onp.asarray(pairs, dtype=onp.float64).reshape(-1, 2)
+        pairs = onp.asarray(pairs, dtype=onp.float64)
+        if not pairs.size:
+            continue
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise ValueError(
+                f"a {name} must have shape (n_pairs, 2), got {pairs.shape}"
+            )
         if len(pairs) > n_slots:
             raise ValueError(
                 f"a row has room for n_{name}={n_slots} pairs, got {len(pairs)}"

@@ -168,6 +168,10 @@ DATA = {
                 {"gradient": "importance", "max_iter": 9000, "learning_rate": 0.005},
             ),
             "wake-sleep, sleep latents": (wake_sleep, SLEEP_LATENTS),
+            "wake-sleep, sleep latents, longer": (
+                wake_sleep,
+                {**SLEEP_LATENTS, "max_iter": 9000, "learning_rate": 0.005},
+            ),
             "wake-sleep, fixed kernel": (
                 wake_sleep,
                 {"gradient": "importance", "regressor": FIXED},

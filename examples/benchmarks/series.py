@@ -6,7 +6,7 @@ Linear-Gaussian: two states that turn and decay, three outputs; the optimum is t
 the likelihood of statsmodels' Kalman filter, summed over series, found by L-BFGS from
 the true parameters. Sinusoids: a noisy limit cycle of period 12, seen by 20 units with
 Gaussian tuning curves and noise 0.05; three series of 30 steps; free-running samples
-are 100 series of 101 steps, their period that of the largest peak of the spectrum.
+are 200 series of 101 steps, their period that of the largest peak of the spectrum.
 """
 
 import time
