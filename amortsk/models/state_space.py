@@ -242,13 +242,13 @@ def canonical_states(steps, latent_dim, rng):
 
 def regress_network(inputs, targets, hidden, rng, prefix):
     """Params of a network fitted to pairs of rows."""
+    sizes = hidden_sizes(hidden, f"{prefix}hidden")
     if not len(inputs):
-        sizes = (inputs.shape[1], *hidden_sizes(hidden), targets.shape[1])
-        return init_network(sizes, rng, prefix)
+        return init_network((inputs.shape[1], *sizes, targets.shape[1]), rng, prefix)
     center, scale = targets.mean(0), column_scale(targets)
     white = (targets - center) / scale
     perceptron = MLPRegressor(
-        hidden_layer_sizes=hidden_sizes(hidden),
+        hidden_layer_sizes=sizes,
         activation="tanh",
         solver="lbfgs",
         alpha=0.01,

@@ -2,15 +2,16 @@
 
 Functions y = a sin(t - b) with noise of 0.1, a uniform between -0.5 and 1, b between
 -0.5 and 0.5; contexts and targets of 4 to 8 values each at random positions. 5000
-functions to fit, 500 held out; the seed draws all of them. Networks with
-two layers of 32 tanh units, 8 latents, batches of 50. The baselines are the same
-network, optimiser and number of updates, with the objective of Garnelo et al. (*Neural
-processes*, 2018): E_{q(z|C,T)} log p(y|t,z) - KL(q(z|C,T) || q(z|C)), reparameterised,
-q(z|C,T) the same encoder on context and targets together; and with the log of the mean
-of p(y|t,z) over reparameterised draws of q(z|C), as many as wake-sleep has proposals:
-the same likelihood without sleep or a regression. The learning rate of each is the best of `--tune`, on functions of their own. Log-likelihoods are of
-the targets of a row together, from draws of q(z|C), over their number. The ceiling
-integrates over a and b numerically.
+functions to fit, 500 held out; the seed draws all of them. Networks with two layers of
+32 tanh units, 8 latents, batches of 50. The baselines are the same network, optimiser
+and number of updates, with the objective of Garnelo et al. (*Neural processes*, 2018):
+E_{q(z|C,T)} log p(y|t,z) - KL(q(z|C,T) || q(z|C)), reparameterised, q(z|C,T) the same
+encoder on context and targets together; and with the log of the mean of p(y|t,z) over
+reparameterised draws of q(z|C), as many as wake-sleep has proposals: the same
+likelihood without sleep or a regression. The learning rate of each is the best of
+`--tune`, on functions of their own. Log-likelihoods are of the targets of a row
+together, from draws of q(z|C), over their number. The ceiling integrates over a and b
+numerically.
 """
 
 import time
