@@ -13,7 +13,7 @@ import autograd.numpy as anp
 import numpy as np
 from _data import digits
 from _report import line, parser, report
-from digits_decoder import DATA, split
+from digits_decoder import DATA, SLEEP_LATENTS, split
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from vae import VAE
@@ -104,6 +104,8 @@ def main():
     for n in (50, 200, 1000):
         found, size = estimates(params, X, rows, gradient="importance", n_proposals=n)
         show(f"importance, {n} proposals", found, f"{size:.0f}")
+    found, size = estimates(params, X, rows, **SLEEP_LATENTS)
+    show("importance, 4000 sleep latents", found, f"{size:.0f}")
     for gradient in ("joint", "likelihood"):
         show(gradient, estimates(params, X, rows, gradient=gradient)[0])
     vae = VAE(model, train_decoder=False, max_iter=2000, random_state=0)
