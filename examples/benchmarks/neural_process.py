@@ -199,13 +199,13 @@ def fit(name, X, learning_rate, seed, max_iter=MAX_ITER):
     return StandardNeuralProcess(model, n_draws, **options).fit(X).params_
 
 
-def tune():
+def tune(methods):
     """Held-out log-likelihood at each learning rate, on functions of their own."""
     model = NeuralProcessModel()
     X, new = make_rows(model, N_TRAIN, 100), make_rows(model, 300, 200)
     line("log-likelihood per target", *(f"rate {rate}" for rate in LEARNING_RATES))
     line(*["---"] * (1 + len(LEARNING_RATES)))
-    for name in BEST:
+    for name in methods:
         found = [
             per_target(model, predictive(model, fit(name, X, rate, 0), new), new)
             for rate in LEARNING_RATES
@@ -256,8 +256,9 @@ if __name__ == "__main__":
     options.add_argument("--methods", nargs="+", default=list(BEST), choices=BEST)
     options.add_argument("--updates", nargs="+", type=int, default=[MAX_ITER])
     arguments = options.parse_args()
+    methods = [name for name in BEST if name in arguments.methods]
     if arguments.tune:
-        tune()
+        tune(methods)
     else:
         columns = (
             "log-likelihood per target",
@@ -268,6 +269,5 @@ if __name__ == "__main__":
             "worst of wake-sleep less it (target > 0)",
             "met",
         )
-        methods = [name for name in BEST if name in arguments.methods]
         with report(columns):
             show(arguments.seeds, methods, arguments.updates)
