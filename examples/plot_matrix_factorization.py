@@ -59,8 +59,15 @@ denoised = fitter.posterior_expectation(X_noisy, probability)
 # %%
 # NMF of the same rank. Its values are no probabilities: they are clipped where that is
 # best for these very images.
-nmf = NMF(16, init="nndsvda", alpha_W=0.03, alpha_H=0.0, max_iter=2000, random_state=0)
-nmf.fit(X_train)
+nmf = NMF(
+    16,
+    init="nndsvda",
+    alpha_W=0.03,
+    alpha_H=0.0,
+    tol=1e-3,
+    max_iter=2000,
+    random_state=0,
+).fit(X_train)
 
 
 def cross_entropy(p):

@@ -12,8 +12,8 @@ at positions t from a context C of a few other values,
 
 The usual objective is a bound, in which the network of the context stands in for the
 posterior of z given the targets. Wake-sleep maximises the likelihood itself: contexts
-and positions are covariates, and one regression on whole rows proposes latents for all. An
-update costs about five times as much, and most of what is gained is due to the
+and positions are covariates, and one regression on whole rows proposes latents for all.
+An update costs about five times as much, and most of what is gained is due to the
 objective, see ``doc/results.md``.
 """
 
