@@ -314,7 +314,8 @@ def _check_gradient(model, params, draws, value, gradient, density):
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"the gradient of {density} raised {type(error).__name__}: {error}; in "
-            "np.where of autograd.numpy all three arguments must have the same shape"
+            "np.where of autograd.numpy a branch that depends on parameters must have "
+            "the shape of the condition"
         ) from error
     for name, g in gradients.items():
         if np.shape(g) != params[name].shape:

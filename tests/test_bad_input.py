@@ -332,7 +332,7 @@ def where_of_a_scalar(params, z, x):
         ({"sampler": "normal"}, "sampler must be a function"),
         ({"log_prior": 1.0}, "log_prior must be a function"),
         ({"log_joint": column_meets_row}, r"must return shape \(200,\), got \(200, 2"),
-        ({"log_joint": where_of_a_scalar}, "in np.where of autograd.numpy all three"),
+        ({"log_joint": where_of_a_scalar}, "must have the shape of the condition"),
         ({"model": MODEL}, "either model= or the functions"),
         ({"latent_support": "reel"}, "latent_support must be 'real'"),
         (
