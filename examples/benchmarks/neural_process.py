@@ -90,16 +90,12 @@ class StandardNeuralProcess:
         pairs = zip(contexts, (t, y, filled), strict=True)
         both = [onp.hstack(pair) for pair in pairs]
         noise = rng.standard_normal((self.n_draws, len(X), self.model.n_latent))
-        t = onp.tile(t, (self.n_draws, 1))
 
         def bound(p):
             prior_mean, prior_scale = self.model.encode(p, contexts)
             mean, scale = self.model.encode(p, both)
             z = np.reshape(mean + scale * noise, (-1, self.model.n_latent))
-            location, spread = self.model.decode(p, z, t)
-            residual = np.reshape(location, (self.n_draws, *y.shape)) - y
-            spread = np.reshape(spread, residual.shape)
-            log_prob = -0.5 * (residual / spread) ** 2 - np.log(spread) - 0.5 * LOG_2PI
+            log_prob = self.log_prob(p, z, t, y)
             squares = (scale**2 + (mean - prior_mean) ** 2) / prior_scale**2
             divergence = 0.5 * (squares - 1) + np.log(prior_scale / scale)
             fit = np.sum(filled * log_prob) / self.n_draws
@@ -107,6 +103,14 @@ class StandardNeuralProcess:
 
         value, pull = pullback(bound, params)
         return float(value), pull(1.0)
+
+    def log_prob(self, params, z, t, y):
+        """log p(y | t, z) of every target, for each of the draws."""
+        t = onp.tile(t, (self.n_draws, 1))
+        location, spread = self.model.decode(params, z, t)
+        residual = np.reshape(location, (self.n_draws, *y.shape)) - y
+        spread = np.reshape(spread, residual.shape)
+        return -0.5 * (residual / spread) ** 2 - np.log(spread) - 0.5 * LOG_2PI
 
 
 class DirectNeuralProcess(StandardNeuralProcess):
@@ -116,15 +120,11 @@ class DirectNeuralProcess(StandardNeuralProcess):
         """The log of the mean likelihood of a batch, and its gradient."""
         contexts, (t, y, filled) = self.model.unpack(X)
         noise = rng.standard_normal((self.n_draws, len(X), self.model.n_latent))
-        t = onp.tile(t, (self.n_draws, 1))
 
         def bound(p):
             mean, scale = self.model.encode(p, contexts)
             z = np.reshape(mean + scale * noise, (-1, self.model.n_latent))
-            location, spread = self.model.decode(p, z, t)
-            residual = np.reshape(location, (self.n_draws, *y.shape)) - y
-            spread = np.reshape(spread, residual.shape)
-            log_prob = -0.5 * (residual / spread) ** 2 - np.log(spread) - 0.5 * LOG_2PI
+            log_prob = self.log_prob(p, z, t, y)
             return np.mean(logsumexp(np.sum(filled * log_prob, axis=2), axis=0))
 
         value, pull = pullback(bound, params)
