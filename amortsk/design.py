@@ -35,6 +35,13 @@ def has_transformer(regressor):
     return hasattr(regressor.features, "transform")
 
 
+def learns(regressor):
+    """Whether `features` go on learning from one sleep set to the next."""
+    return has_transformer(regressor) and getattr(
+        regressor.features, "warm_start", False
+    )
+
+
 def check_parameters(regressor):
     """Raise ValueError for a bad or contradictory parameter of a regressor."""
     features, kernel = regressor.features, regressor.kernel
@@ -86,9 +93,11 @@ class Design:
         Rows the maps are fitted on.
     seed : int
         Draws frequencies or landmarks.
+    Y : ndarray of shape (n, n_targets), default=None
+        Targets, for a transformer that learns from them.
     """
 
-    def __init__(self, regressor, gamma, X, seed):
+    def __init__(self, regressor, gamma, X, seed, Y=None):
         self.regressor = regressor
         self.gamma = gamma
         self.trend = PolynomialTrend(regressor.trend).fit(X)
@@ -96,7 +105,7 @@ class Design:
         if regressor.features is None:
             self.features, self.X = None, X
         else:
-            self.features = feature_map(regressor, gamma, X, seed)
+            self.features = feature_map(regressor, gamma, X, seed, Y)
 
     def penalised(self, X):
         """Features, or the exact kernel with the fitted rows."""
@@ -155,7 +164,7 @@ def choose(regressor, X, Y, seed, near=None):
         return gammas[0], float(alphas[0]), np.nan
     best = gammas[len(gammas) // 2], float(alphas[-1]), np.nan
     for gamma in gammas:
-        design = Design(regressor, gamma, X, seed)
+        design = Design(regressor, gamma, X, seed, Y)
         F = design.penalised(X)
         if regressor.features is None:
             F = kernel_square_root(F)
@@ -183,7 +192,7 @@ def _gammas(regressor, X, near):
     return [center] if regressor.gamma == "median" else list(center * GAMMA_FACTORS)
 
 
-def feature_map(regressor, gamma, X, seed):
+def feature_map(regressor, gamma, X, seed, Y):
     """The fitted feature map of a regressor with features."""
     groups = None
     if has_transformer(regressor):
@@ -218,7 +227,7 @@ def feature_map(regressor, gamma, X, seed):
     # nor every part of one, has the method; pipelines raise a ValueError then.
     with suppress(AttributeError, ValueError):
         features.set_output(transform="default")
-    return features.fit(X)
+    return features.fit(X, Y)
 
 
 def kernel_matrix(regressor, gamma, X, Y):

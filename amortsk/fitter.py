@@ -453,15 +453,16 @@ class WakeSleepFitter(
     def _fitted(self, run, X, columns):
         """The fitted attributes: the regression refitted at the run's parameters."""
         rng = run.rng(FINAL, run.n_iter)
-        regressor = clone(run.regression.regressor)
-        if regressor.random_state is None:
-            regressor.set_params(random_state=int(rng.integers(2**31 - 1)))
         n_final = self.n_sleep
-        if regressor.features is not None:
+        if run.regression.regressor.features is not None:
             most = MAX_FINAL_ROWS // run.regression.n_terms
             n_final = max(n_final, min(FINAL_FACTOR * n_final, most))
         draws = run.sleep(n_final, key=(FINAL, run.n_iter, 1)).first
         block = posterior_block(run.regression, draws.z)
+        regression = run.whole if block.columns is None else run.regression
+        regressor = clone(regression.regressor)
+        if regressor.random_state is None:
+            regressor.set_params(random_state=int(rng.integers(2**31 - 1)))
         if self.regressor is None and block.columns is None:
             # Latents of a whole series have no window: whole rows may be too wide.
             regressor.set_params(trend=default_trend(*draws.x.shape[::-1]))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from amortsk.autodiff import add, pullback
+from amortsk.design import learns
 from amortsk.latents import map_parts, parts, repeat, take
 from amortsk.model import call, has_natural_params, provides
 from amortsk.pairs import (
@@ -261,9 +262,10 @@ class Importance(Estimator):
 
     def refit(self, params, sleep, rng):
         """Regress the moments on a sleep set."""
-        (self.fitted,) = self.regression.fit(sleep, rng)
-        self.proposal = Proposal(self.supports, sleep.first.z, self.with_prior)
-        fitted, proposal = self.fitted, self.proposal
+        z = sleep.first.z
+        proposal = self.proposal = Proposal(self.supports, z, self.with_prior)
+        (fitted,) = self.regression.fit(sleep, rng, proposal.targets(z))
+        self.fitted = fitted
 
         def cross(draws):
             return fitted.design.cross(fitted.columns(draws), proposal.targets(draws.z))
@@ -279,7 +281,7 @@ class Importance(Estimator):
             sleep.n_samples,
             fitted.smoother.degrees_of_freedom(rng),
         )
-        self.sleep_params, self.sleep_z = params, sleep.first.z
+        self.sleep_params, self.sleep_z = params, z
 
     def estimate(self, params, sleep, wake, rng):
         """Estimate the mean score at the rows of `wake`."""
@@ -427,8 +429,14 @@ def make_estimator(gradient, model, regression, whole, n_proposals, supports):
     Raises
     ------
     ValueError
-        If the name is unknown, or the model lacks what the estimator needs.
+        If the name is unknown, the model lacks what the estimator needs, or features
+        that learn are not for it.
     """
+    if learns(regression.regressor) and gradient != "importance":
+        raise ValueError(
+            "features with warm_start=True learn to predict the latents, which needs "
+            f"gradient='importance', got gradient={gradient!r}"
+        )
     local, arguments = (model, regression, n_proposals), (model, whole, n_proposals)
     importance = []
     if "any" not in supports:

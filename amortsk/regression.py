@@ -1,8 +1,10 @@
 """The regression inside the loop: from a sleep set to weights of its draws."""
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
-from amortsk.design import Design, choose
+from amortsk.design import Design, choose, learns
 from amortsk.features import PolynomialTrend
 from amortsk.terms import make_blocks
 
@@ -38,6 +40,7 @@ class Regression:
         self.blocks = make_blocks(term_columns, n_features)
         self.scalings = self.ranges = self.choices = None
         self.n_terms = sum(block.n_terms for block in self.blocks)
+        self.learner = clone(regressor.features) if learns(regressor) else None
 
     @property
     def is_local(self):
@@ -88,8 +91,15 @@ class Regression:
         chosen = (self.regressor.gamma, self.regressor.alpha)
         return any(isinstance(c, str) and c == "loo" for c in chosen)
 
-    def fit(self, sleep, rng):
+    def fit(self, sleep, rng, targets=None):
         """Fit every block on a sleep set.
+
+        Parameters
+        ----------
+        sleep : Sleep
+        rng : numpy.random.Generator
+        targets : ndarray of shape (n, n_targets), default=None
+            Of the first draws, for features that learn from whole rows.
 
         Returns
         -------
@@ -99,7 +109,10 @@ class Regression:
         for b, block in enumerate(self.blocks):
             rows = standardised(block, self.scalings[b], sleep.first.x)
             seed = int(rng.integers(2**31 - 1))
-            design = Design(self.regressor, self.choices[b][0], rows, seed)
+            if self.learner is not None:
+                features = FrozenEstimator(self.learner.fit(rows, targets))
+                self.regressor = clone(self.regressor).set_params(features=features)
+            design = Design(self.regressor, self.choices[b][0], rows, seed, targets)
             fitted.append(
                 FittedBlock(b, block, self.scalings[b], self.ranges[b], design)
             )

@@ -27,7 +27,10 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
     ----------
     features : {"fourier", "nystroem"}, None or transformer, default="fourier"
         Feature map: random Fourier features, scikit-learn's Nystroem, the exact kernel
-        (None), or any scikit-learn transformer, cloned and fitted on X.
+        (None), or any scikit-learn transformer, cloned and fitted on X and targets of
+        shape (n_samples, n_targets). In a :class:`WakeSleepFitter` there are targets
+        with ``gradient="importance"`` only, the latents; one with ``warm_start=True``
+        is then cloned once, and goes on learning in every iteration.
     n_components : int, default=300
         Number of features. Set neither this nor `kernel`, `gamma` or `groups` beside a
         transformer, which has its own.
@@ -156,7 +159,7 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         Y = y.reshape(len(y), -1)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.gamma_, self.alpha_, self.loo_error_ = choose(self, X, Y, seed)
-        design = self._design = Design(self, self.gamma_, X, seed)
+        design = self._design = Design(self, self.gamma_, X, seed, Y)
         self.features_ = design.features
         columns = self._columns = design.columns(X)
         self._smoother = design.smoother(design.gram(columns), self.alpha_, columns)

@@ -76,12 +76,12 @@ class Training:
         whole = clone(regressor)
         if options.regressor is None:
             whole.set_params(trend=default_trend(n_features, self.n_sleep))
-        whole = Regression(whole, None, n_features)
+        self.whole = Regression(whole, None, n_features)
         self.estimator = make_estimator(
             options.gradient,
             model,
             self.regression,
-            whole,
+            self.whole,
             options.n_proposals,
             supports,
         )

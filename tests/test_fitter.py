@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from scipy.stats import norm
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_approximation import Nystroem
@@ -197,6 +197,43 @@ def test_any_regression_drives_the_fit(X, regressor):
         assert type(fitter.regressor_.features_) is type(
             clone(regressor).fit(X, X).features_
         )
+
+
+class Passes(TransformerMixin, BaseEstimator):
+    """Columns as they are, and how often they were fitted, to which targets."""
+
+    def __init__(self, warm_start=True):
+        self.warm_start = warm_start
+
+    def fit(self, X, y):
+        self.n_passes_ = getattr(self, "n_passes_", 0) + 1
+        self.correlation_ = np.corrcoef(X[:, 0], y[:, 0])[0, 1]
+        return self
+
+    def transform(self, X):
+        return X
+
+
+@pytest.mark.parametrize(("warm_start", "n_passes"), [(True, 3), (False, 1)])
+def test_features_that_learn(X, warm_start, n_passes):
+    """A proposal serves five iterations of the fifteen."""
+    regressor = AmortisedGradientRegressor(Passes(warm_start))
+    fitter = fitter_of(Shift(), gradient="importance", regressor=regressor).fit(X)
+    features = fitter.regressor_.features_
+    assert features.n_passes_ == n_passes
+    assert features.correlation_ == pytest.approx(np.sqrt(0.5), abs=0.2)
+    assert not hasattr(regressor.features, "n_passes_")
+    fitter.partial_fit(X)
+    assert fitter.regressor_.features_.n_passes_ >= n_passes
+    assert features.n_passes_ == n_passes
+    assert fitter.fit(X).regressor_.features_.n_passes_ == n_passes
+
+
+@pytest.mark.parametrize("gradient", ["auto", "joint", "likelihood", "direct"])
+def test_features_that_learn_need_latents_to_predict(X, gradient):
+    regressor = AmortisedGradientRegressor(Passes())
+    with pytest.raises(ValueError, match="warm_start=True .* got gradient="):
+        fitter_of(Shift(), gradient=gradient, regressor=regressor).fit(X)
 
 
 @pytest.mark.parametrize("gradient", ["direct", "joint", "likelihood", "importance"])

@@ -11,6 +11,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.cross_decomposition import PLSRegression
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.kernel_ridge import KernelRidge
@@ -379,6 +380,16 @@ def test_a_transformer_as_features():
     errors = leave_one_out(F(X), np.ones((120, 1)), y[:, None], ALPHAS)
     assert chosen.alpha_ == ALPHAS[np.argmin(errors)]
     np.testing.assert_allclose(chosen.loo_error_, min(errors))
+
+
+def test_a_transformer_may_learn_from_the_targets():
+    X, y, queries = data(n_targets=2)
+    learner = PLSRegression(n_components=2)
+    fitted = AmortisedGradientRegressor(learner, alpha=ALPHA).fit(X, y)
+    F = clone(learner).fit(X, y).transform
+    coef = penalised_fit(F(X), np.ones((120, 1)), y, ALPHA)
+    expected = np.hstack([np.ones((17, 1)), F(queries)]) @ coef
+    np.testing.assert_allclose(fitted.predict(queries), expected, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize(

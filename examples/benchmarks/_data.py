@@ -1,10 +1,10 @@
-"""Binary images of digits that the benchmarks share, with their labels."""
+"""Images that the benchmarks share: binary digits with labels, patches in colour."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_images
 
 
 def digits():
@@ -19,3 +19,17 @@ def mnist():
     path = folder / "data" / "data" / "mnist_5k.csv.gz"
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     return (table[:, :784] >= 128).astype(float), table[:, 784]
+
+
+def colour_patches(width=8):
+    """8480 patches of 8 x 8 pixels in red, green and blue, which do not overlap.
+
+    They tile the two photographs that come with scikit-learn; no labels.
+    """
+    found = []
+    for image in load_sample_images().images:
+        rows, columns = (n // width for n in image.shape[:2])
+        tiles = image[: rows * width, : columns * width] / 255
+        tiles = tiles.reshape(rows, width, columns, width, 3).swapaxes(1, 2)
+        found.append(tiles.reshape(rows * columns, -1))
+    return np.concatenate(found), None

@@ -32,6 +32,7 @@ from vae import VAE
 
 from amortsk import AmortisedGradientRegressor, WakeSleepFitter
 from amortsk.models import DecoderModel
+from amortsk.observation import noise_scale
 from amortsk.pairs import natural_log_likelihood
 from amortsk.proposals import normalise
 
@@ -42,7 +43,7 @@ DF = 5
 
 
 def linearised(params, z):
-    """Log-odds of every row, and their derivatives by the latents, (n, k, d)."""
+    """Output of every row, and its derivatives by the latents, (n, k, d)."""
     n_layers = sum(name.startswith("weights_") for name in params)
     slope = np.eye(z.shape[1])
     for i in range(n_layers):
@@ -54,6 +55,15 @@ def linearised(params, z):
     return z, slope
 
 
+def derivatives(params, output, x):
+    """First and negative second derivatives of log p(x | output) by the output."""
+    if "log_scale" in params:
+        precision = np.broadcast_to(noise_scale(params) ** -2.0, x.shape)
+        return (x - output) * precision, precision
+    p = expit(output)
+    return x - p, p * (1 - p)
+
+
 def modes(model, params, x, z, n_steps=25):
     """Modes of the posterior of x uphill from every row of z, inverse Hessians there.
 
@@ -63,11 +73,11 @@ def modes(model, params, x, z, n_steps=25):
     identity = np.eye(z.shape[1])
     value, damping = model.log_joint(params, z, x), np.ones((len(z), 1, 1))
     for _ in range(n_steps):
-        logit, slope = linearised(params, z)
-        p = expit(logit)
-        hessian = (slope * (p * (1 - p))[:, np.newaxis]) @ slope.transpose(0, 2, 1)
+        output, slope = linearised(params, z)
+        residual, curvature = derivatives(params, output, x)
+        hessian = (slope * curvature[:, np.newaxis]) @ slope.transpose(0, 2, 1)
         hessian += identity
-        uphill = np.einsum("nkd,nd->nk", slope, x - p) - z
+        uphill = np.einsum("nkd,nd->nk", slope, residual) - z
         step = np.linalg.solve(hessian + damping * identity, uphill[..., np.newaxis])
         trial = z + step[..., 0]
         trial_value = model.log_joint(params, trial, x)
@@ -79,7 +89,7 @@ def modes(model, params, x, z, n_steps=25):
 
 
 def log_likelihood(model, params, X, n_draws=2000, n_modes=8, seed=0):
-    """Estimated log p(x) of every row of binary X, and its effective sample size."""
+    """Estimated log p(x) of every row of X, and its effective sample size."""
     rng = np.random.default_rng(seed)
     prior = rng.standard_normal((20_000, model.n_latent))
     fit = natural_log_likelihood(model, params, prior, X)
