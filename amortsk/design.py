@@ -8,6 +8,7 @@ from scipy.sparse import issparse
 from scipy.spatial.distance import pdist
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.kernel_approximation import Nystroem
 from sklearn.metrics.pairwise import laplacian_kernel, rbf_kernel
@@ -36,10 +37,11 @@ def has_transformer(regressor):
 
 
 def learns(regressor):
-    """Whether `features` go on learning from one sleep set to the next."""
-    return has_transformer(regressor) and getattr(
-        regressor.features, "warm_start", False
-    )
+    """Whether `features` learn from targets, and go on with every sleep set."""
+    features = regressor.features
+    if isinstance(features, FrozenEstimator) or not has_transformer(regressor):
+        return False
+    return getattr(features, "warm_start", False)
 
 
 def check_parameters(regressor):
@@ -94,7 +96,7 @@ class Design:
     seed : int
         Draws frequencies or landmarks.
     Y : ndarray of shape (n, n_targets), default=None
-        Targets, for a transformer that learns from them.
+        Targets, for features that learn from them.
     """
 
     def __init__(self, regressor, gamma, X, seed, Y=None):
@@ -227,7 +229,9 @@ def feature_map(regressor, gamma, X, seed, Y):
     # nor every part of one, has the method; pipelines raise a ValueError then.
     with suppress(AttributeError, ValueError):
         features.set_output(transform="default")
-    return features.fit(X, Y)
+    if isinstance(features, FrozenEstimator):
+        return features
+    return features.fit(X, Y) if learns(regressor) else features.fit(X)
 
 
 def kernel_matrix(regressor, gamma, X, Y):

@@ -429,13 +429,15 @@ def make_estimator(gradient, model, regression, whole, n_proposals, supports):
     Raises
     ------
     ValueError
-        If the name is unknown, the model lacks what the estimator needs, or features
-        that learn are not for it.
+        If the name is unknown, or the model or the features are not what the estimator
+        needs.
     """
-    if learns(regression.regressor) and gradient != "importance":
+    predicts_latents = gradient == "importance" and "any" not in supports
+    if learns(regression.regressor) and not predicts_latents:
         raise ValueError(
             "features with warm_start=True learn to predict the latents, which needs "
-            f"gradient='importance', got gradient={gradient!r}"
+            "gradient='importance' and no latent_support 'any', got "
+            f"gradient={gradient!r} and supports {supports}"
         )
     local, arguments = (model, regression, n_proposals), (model, whole, n_proposals)
     importance = []

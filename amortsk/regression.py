@@ -1,5 +1,7 @@
 """The regression inside the loop: from a sleep set to weights of its draws."""
 
+import copy
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -110,8 +112,9 @@ class Regression:
             rows = standardised(block, self.scalings[b], sleep.first.x)
             seed = int(rng.integers(2**31 - 1))
             if self.learner is not None:
-                features = FrozenEstimator(self.learner.fit(rows, targets))
-                self.regressor = clone(self.regressor).set_params(features=features)
+                # A copy: what was fitted before keeps the features that it had.
+                learned = copy.deepcopy(self.learner.fit(rows, targets))
+                self.regressor.set_params(features=FrozenEstimator(learned))
             design = Design(self.regressor, self.choices[b][0], rows, seed, targets)
             fitted.append(
                 FittedBlock(b, block, self.scalings[b], self.ranges[b], design)

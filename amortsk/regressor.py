@@ -27,10 +27,11 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
     ----------
     features : {"fourier", "nystroem"}, None or transformer, default="fourier"
         Feature map: random Fourier features, scikit-learn's Nystroem, the exact kernel
-        (None), or any scikit-learn transformer, cloned and fitted on X and targets of
-        shape (n_samples, n_targets). In a :class:`WakeSleepFitter` there are targets
-        with ``gradient="importance"`` only, the latents; one with ``warm_start=True``
-        is then cloned once, and goes on learning in every iteration.
+        (None), or any scikit-learn transformer, cloned and fitted on X. One with
+        ``warm_start=True`` is fitted on X and the targets, of shape (n_samples,
+        n_targets); a :class:`WakeSleepFitter`, which then needs
+        ``gradient="importance"``, clones it once a fit and goes on fitting it to the
+        latents of one sleep set after another.
     n_components : int, default=300
         Number of features. Set neither this nor `kernel`, `gamma` or `groups` beside a
         transformer, which has its own.

@@ -118,16 +118,26 @@ class VAE:
 
     def bound(self, X, n_draws=1, importance=False):
         """Lower bound on log p(x) of every row, importance-weighted if asked for."""
-        mean, log_scale = self.encode(X)
-        log_w = onp.empty((n_draws, len(X)))
-        for draws in log_w:
-            noise = self.rng.standard_normal(mean.shape)
-            z = mean + onp.exp(log_scale) * noise
-            log_q = -onp.sum(0.5 * noise**2 + log_scale + 0.5 * LOG_2PI, axis=1)
-            draws[:] = self.model.log_joint(self.params_, z, X) - log_q
+        _, log_w = self._weighted(X, n_draws)
         if importance:
             return logsumexp(log_w, axis=0) - onp.log(n_draws)
         return log_w.mean(0)
+
+    def latent_moments(self, X, n_draws=50):
+        """First and second moments of the latents, means over the rows of X."""
+        z, log_w = self._weighted(X, n_draws)
+        weights = onp.exp(log_w - logsumexp(log_w, axis=0)).ravel() / len(X)
+        z = z.reshape(len(weights), -1)
+        return weights @ z, (weights * z.T) @ z
+
+    def _weighted(self, X, n_draws):
+        """Draws of q(z | x), of shape (n_draws, n, k), and their log-weights."""
+        mean, log_scale = self.encode(X)
+        noise = self.rng.standard_normal((n_draws, *mean.shape))
+        z = mean + onp.exp(log_scale) * noise
+        log_q = -onp.sum(0.5 * noise**2 + log_scale + 0.5 * LOG_2PI, axis=2)
+        log_joint = [self.model.log_joint(self.params_, draw, X) for draw in z]
+        return z, log_joint - log_q
 
     def _init_encoder(self, X, params, rng):
         k = self.model.sample(params, 2, rng)[0].shape[1]

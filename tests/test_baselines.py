@@ -1,0 +1,71 @@
+"""What the benchmarks compare with and by, where the likelihood is known."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from amortsk.models import DecoderModel, FactorAnalysisModel
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """The benchmark of decoders, found like a script's own folder."""
+    folder = Path(__file__).resolve().parents[1] / "examples" / "benchmarks"
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    import digits_decoder
+
+    return digits_decoder
+
+
+def test_bounds_of_a_linear_decoder(benchmarks):
+    """Its posterior is normal and its mean linear: the bounds are nearly tight."""
+    rng = np.random.default_rng(0)
+    model = FactorAnalysisModel(1)
+    params = model.init_params(rng.standard_normal((200, 4)), rng)
+    loadings = params["loadings"] = rng.standard_normal((4, 1))
+    X = model.sample(params, 200, rng)[1]
+    vae = benchmarks.VAE(model, train_decoder=False, max_iter=600)
+    vae.fit(X, params=params)
+    exact = model.exact_log_likelihood(params, X).mean()
+    lower = vae.bound(X, 200).mean()
+    weighted = vae.bound(X, 200, importance=True).mean()
+    assert exact - 0.1 < lower < weighted
+    assert weighted == pytest.approx(exact, abs=0.005)
+
+    noise = params["min_scale"] + np.exp(params["log_scale"])
+    covariance = loadings @ loadings.T + np.diag(noise**2)
+    gain = np.linalg.solve(covariance, loadings)
+    mean = (X - params["mean"]) @ gain
+    # Weights make up for draws that are off.
+    vae.encoder_["encoder_biases_1"] = vae.encoder_["encoder_biases_1"] + [0.3, 0.0]
+    first, second = vae.latent_moments(X, 200)
+    np.testing.assert_allclose(first, mean.mean(0), atol=0.01)
+    expected = mean.T @ mean / len(X) + 1 - loadings.T @ gain
+    np.testing.assert_allclose(second, expected, atol=0.01)
+
+
+def test_log_likelihood_of_principal_components(benchmarks):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((100, 2)) @ rng.standard_normal((2, 5))
+    X += 0.3 * rng.standard_normal(X.shape)
+    model = DecoderModel(2, ())
+    params, _ = benchmarks.principal_components(model, X, 0)
+    value, size = benchmarks.log_likelihood(model, params, X[:20])
+    exact = PCA(2).fit(X).score_samples(X[:20])
+    np.testing.assert_allclose(value, exact, atol=0.1)
+    assert size.min() > 1000
+
+
+def test_em_step_maximises_over_the_latents_distribution(benchmarks):
+    """Without noise, rows have the mean and covariance that the first layer takes."""
+    rng = np.random.default_rng(0)
+    params = {"weights_0": np.array([[1.0, 1.0], [0.0, 1.0]]), "biases_0": np.ones(2)}
+    z = 2 + rng.standard_normal((50, 2)) @ rng.standard_normal((2, 2))
+    rows = z @ params["weights_0"] + params["biases_0"]
+    found = benchmarks.em_step(params, z.mean(0), z.T @ z / len(z))
+    np.testing.assert_allclose(found["biases_0"], rows.mean(0))
+    W = found["weights_0"]
+    np.testing.assert_allclose(W.T @ W, np.cov(rows.T, bias=True))
