@@ -42,9 +42,9 @@ def test_bounds_of_a_linear_decoder(benchmarks):
     # Weights make up for draws that are off.
     vae.encoder_["encoder_biases_1"] = vae.encoder_["encoder_biases_1"] + [0.3, 0.0]
     first, second = vae.latent_moments(X, 200)
-    np.testing.assert_allclose(first, mean.mean(0), atol=0.01)
+    np.testing.assert_allclose(first, mean.mean(0), atol=0.03)
     expected = mean.T @ mean / len(X) + 1 - loadings.T @ gain
-    np.testing.assert_allclose(second, expected, atol=0.01)
+    np.testing.assert_allclose(second, expected, atol=0.03)
 
 
 def test_log_likelihood_of_principal_components(benchmarks):
@@ -55,7 +55,7 @@ def test_log_likelihood_of_principal_components(benchmarks):
     params, _ = benchmarks.principal_components(model, X, 0)
     value, size = benchmarks.log_likelihood(model, params, X[:20])
     exact = PCA(2).fit(X).score_samples(X[:20])
-    np.testing.assert_allclose(value, exact, atol=0.1)
+    np.testing.assert_allclose(value, exact, atol=0.03)
     assert size.min() > 1000
 
 

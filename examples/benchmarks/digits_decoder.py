@@ -224,10 +224,6 @@ DATA = {
                 },
             ),
             "wake-sleep": (wake_sleep, {"gradient": "importance"}),
-            "wake-sleep, longer": (
-                wake_sleep,
-                {"gradient": "importance", "max_iter": 9000, "learning_rate": 0.005},
-            ),
             "wake-sleep, sleep latents": (wake_sleep, SLEEP_LATENTS),
             "wake-sleep, sleep latents, longer": (
                 wake_sleep,
@@ -252,6 +248,10 @@ DATA = {
         "fits": {
             "VAE": (variational, ENCODER),
             "VAE, longer": (variational, {**ENCODER, **LONGER}),
+            "VAE, 9000 updates": (
+                variational,
+                {**ENCODER, **LONGER, "max_iter": 9000},
+            ),
             "IWAE, longer": (
                 variational,
                 {"n_draws": 50, "importance": True, **ENCODER, **LONGER},
@@ -274,10 +274,6 @@ DATA = {
                 {"hidden": (100,), "n_draws": 50, "importance": True},
             ),
             "wake-sleep": (wake_sleep, {"gradient": "importance"}),
-            "wake-sleep, longer": (
-                wake_sleep,
-                {"gradient": "importance", "max_iter": 9000},
-            ),
         },
     },
 }
