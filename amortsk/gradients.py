@@ -263,9 +263,9 @@ class Importance(Estimator):
     def refit(self, params, sleep, rng):
         """Regress the moments on a sleep set."""
         z = sleep.first.z
-        proposal = self.proposal = Proposal(self.supports, z, self.with_prior)
-        (fitted,) = self.regression.fit(sleep, rng, proposal.targets(z))
-        self.fitted = fitted
+        self.proposal = Proposal(self.supports, z, self.with_prior)
+        (self.fitted,) = self.regression.fit(sleep, rng, self.proposal.targets)
+        fitted, proposal = self.fitted, self.proposal
 
         def cross(draws):
             return fitted.design.cross(fitted.columns(draws), proposal.targets(draws.z))

@@ -100,8 +100,8 @@ class Regression:
         ----------
         sleep : Sleep
         rng : numpy.random.Generator
-        targets : ndarray of shape (n, n_targets), default=None
-            Of the first draws, for features that learn from whole rows.
+        targets : callable, default=None
+            From latents to what features learn to predict, if they learn.
 
         Returns
         -------
@@ -113,9 +113,10 @@ class Regression:
             seed = int(rng.integers(2**31 - 1))
             if self.learner is not None:
                 # A copy: what was fitted before keeps the features that it had.
-                learned = copy.deepcopy(self.learner.fit(rows, targets))
+                learned = self.learner.fit(rows, targets(sleep.first.z))
+                learned = copy.deepcopy(learned)
                 self.regressor.set_params(features=FrozenEstimator(learned))
-            design = Design(self.regressor, self.choices[b][0], rows, seed, targets)
+            design = Design(self.regressor, self.choices[b][0], rows, seed)
             fitted.append(
                 FittedBlock(b, block, self.scalings[b], self.ranges[b], design)
             )

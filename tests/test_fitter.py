@@ -28,6 +28,7 @@ from amortsk import (
     windows,
 )
 from amortsk.callbacks import CallbackSupportMixin
+from amortsk.latents import as_columns
 from amortsk.models import (
     FactorAnalysisModel,
     GaussianMixtureModel,
@@ -233,14 +234,14 @@ def test_features_that_learn(X, warm_start, n_passes):
     assert fitter.fit(X).regressor_.features_.n_passes_ == n_passes
 
 
-def test_features_that_learn_leave_earlier_ones_as_they_were(X):
+def test_features_that_learn_leave_earlier_ones_as_they_were():
     sleep = Sleep(Shift(), {"mu": np.zeros(())}, 50, np.random.SeedSequence(0))
     regression = Regression(AmortisedGradientRegressor(Passes()), None, 1)
-    targets, rng = sleep.first.z[:, np.newaxis], np.random.default_rng(0)
-    regression.select(sleep.first, targets[:, np.newaxis], rng)
-    regression.fit(sleep, rng, targets)
+    z, rng = sleep.first.z, np.random.default_rng(0)
+    regression.select(sleep.first, z[:, np.newaxis, np.newaxis], rng)
+    regression.fit(sleep, rng, as_columns)
     first = regression.regressor.features
-    regression.fit(sleep, rng, targets)
+    regression.fit(sleep, rng, as_columns)
     assert first.n_passes_ == 1
     assert regression.regressor.features.n_passes_ == 2
 
