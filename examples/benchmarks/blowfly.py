@@ -4,11 +4,13 @@
 at 0.03; exact log-likelihoods by quadrature over the noises, in nats. Delays are in
 steps of two days.
 
-Delays by likelihood: a fit for each single delay of 1 to 20; their weights are those of
-a posterior with an even prior. Then a fit with the best two neighbouring delays, one of
-which is drawn at every step, and one with all twenty, whose weights are its delay
-distribution. A start with the capacity at ten times the data's mean instead of a third
-shows where the density dependence goes.
+Three models of the delay, from 1 to 20 steps. Whole steps: one fit for each number of
+them. A time between two counts, k + w steps, the same for all flies: the delay is k or
+k + 1 in every step, with weights 1 - w and w, and there is one fit for each k. Of these
+two the delay is found by the likelihoods of all fits, whose weights are those of a
+posterior with an even prior. Any delay in every step: one fit, with the distribution of
+the delay among its parameters. A start with the capacity at ten times the data's mean
+instead of a third shows where the density dependence goes.
 
 Simulations: 10 000 of 160 steps from the first 20 values. Their dominant period, mean,
 standard deviation and autocorrelation at lags 1 to 40 make one vector; the data's lies
@@ -162,6 +164,15 @@ def parameters(fitter):
     )
 
 
+def posterior(fits):
+    """Log-likelihoods of the best fits, in words, and weights of all."""
+    levels = np.array([level for _, level in fits])
+    weights = np.exp(levels - levels.max())
+    near = np.flatnonzero(levels > levels.max() - 30)
+    words = ", ".join(f"{k + 1}: {levels[k]:.1f}" for k in near)
+    return f"log-likelihoods {words}", weights / weights.sum()
+
+
 def shares(fitter):
     """Weights of the delays, and how to print those that matter."""
     share = np.exp(fitter.model_.log_share(fitter.params_))
@@ -179,23 +190,35 @@ def main(seeds):
         digits=3,
         baseline="P 5.46, capacity 800, death rate 0.348 a step, noises 1.02, 0.54",
     )
-    single = [fit(0, (delay,)) for delay in range(1, PAST + 1)]
-    levels = np.array([level for _, level in single])
-    weights = np.exp(levels - levels.max())
-    weights /= weights.sum()
+    single = [fit(0, (d,)) for d in range(1, PAST + 1)]
+    levels, weights = posterior(single)
     best = np.argmax(weights[:-1] + weights[1:])
-    pair = best + 1, best + 2
     row(
-        f"single delays: weight of {pair[0]} and {pair[1]}",
+        f"whole steps: weight of {best + 1} and {best + 2}",
         [weights[best] + weights[best + 1]],
         at_least=0.9,
         digits=3,
-        baseline="log-likelihoods "
-        + ", ".join(f"{d}: {levels[d - 1]:.1f}" for d in (6, 7, 8, 9, 17, 18, 19)),
+        baseline=levels,
     )
-    top = np.argmax(levels)
-    check(f"delay {top + 1}", [single[top]], baseline, rng)
-    check(f"delays {pair[0]}, {pair[1]}", [fit(s, pair) for s in seeds], baseline, rng)
+    top = np.argmax(weights)
+    check(f"{top + 1} steps", [single[top]], baseline, rng)
+    levels, weights = posterior([fit(0, (d, d + 1)) for d in range(1, PAST)])
+    best = np.argmax(weights)
+    pair = best + 1, best + 2
+    row(
+        f"a time between: weight of {pair[0]} to {pair[1]}",
+        [weights[best]],
+        at_least=0.9,
+        digits=3,
+        baseline=levels,
+    )
+    between = [fit(seed, pair) for seed in seeds]
+    row(
+        "a time between: steps",
+        [pair[0] + shares(fitter)[0][1] for fitter, _ in between],
+        digits=2,
+    )
+    check("a time between", between, baseline, rng)
     free = [fit(seed) for seed in seeds]
     check("any delay", free, baseline, rng)
     found = [shares(fitter)[0] for fitter, _ in free]
