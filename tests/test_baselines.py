@@ -69,3 +69,34 @@ def test_em_step_maximises_over_the_latents_distribution(benchmarks):
     np.testing.assert_allclose(found["biases_0"], rows.mean(0))
     W = found["weights_0"]
     np.testing.assert_allclose(W.T @ W, np.cov(rows.T, bias=True))
+
+
+def test_prior_and_power_enter_the_bound(benchmarks):
+    """The prior's score is spread over all rows; a power multiplies log p(x | z)."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(2, size=(50, 3)).astype(float)
+    plain = DecoderModel(2, 4, "bernoulli")
+    observation = benchmarks.PowerBernoulli(0.5)
+    both = benchmarks.Shrunk(2, 4, observation, 3.0)
+    power = DecoderModel(2, 4, observation)
+    params = plain.init_params(X, np.random.default_rng(0))
+    z = rng.standard_normal((50, 2))
+    log_prior = plain.log_prior(params, z)
+    np.testing.assert_allclose(
+        power.log_joint(params, z, X) - log_prior,
+        0.5 * (plain.log_joint(params, z, X) - log_prior),
+    )
+
+    weights = rng.random((50, 3)), rng.random(50)
+    np.testing.assert_allclose(
+        power.weighted_log_likelihood(params, z, weights[:1], weights[1]),
+        0.5 * plain.weighted_log_likelihood(params, z, weights[:1], weights[1]),
+    )
+
+    def gradient(model):
+        vae = benchmarks.VAE(model, max_iter=1, learning_rate=0.0)
+        return vae.fit(X, params=params).gradient(X[:20])
+
+    without = gradient(power)
+    for name, value in gradient(both).items():
+        np.testing.assert_allclose(value - without[name], -3.0 * params[name] / 50)

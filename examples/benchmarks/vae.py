@@ -12,6 +12,7 @@ import numpy as onp
 from autograd.scipy.special import logsumexp
 
 from amortsk.autodiff import pullback
+from amortsk.model import provides
 from amortsk.models._decoder import init_network, network
 from amortsk.observation import LOG_2PI
 from amortsk.optimizers import Adam, Window, decay
@@ -25,7 +26,8 @@ class VAE:
     Parameters
     ----------
     model : LatentVariableModel
-        Its latents have shape (n, k).
+        Its latents have shape (n, k). A prior of its parameters, log_prior_params, is
+        maximised with the bound.
     hidden : tuple of int
         Widths of the encoder's tanh layers; the output is a mean and a log standard
         deviation for every latent.
@@ -50,7 +52,7 @@ class VAE:
         Of the model.
     encoder_ : dict of ndarray
     history_ : ndarray
-        The bound, in nats per row, at every iteration.
+        The bound with the prior, in nats per row, at every iteration.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class VAE:
         if not self.standardise:
             self.scale = onp.ones(X.shape[1])
         self.scale = onp.where(self.scale > 0, self.scale, 1.0)
+        self.n_rows = len(X)
         encoder = encoder or self._init_encoder(X, params, rng)
         both = {**params, **encoder}
         frozen = self.model.fixed_params if self.train_decoder else tuple(params)
@@ -147,12 +150,12 @@ class VAE:
         return {PREFIX + name: w for name, w in layers.items()}
 
     def _gradient(self, both, x, n_draws, fixed):
-        """The bound of a batch, in nats per row, and its gradient."""
+        """The bound of a batch with the prior, in nats per row, and its gradient."""
         x_draws = onp.tile(x, (n_draws, 1))
         k = both[f"{PREFIX}biases_{len(self.hidden)}"].size // 2
         noise = self.rng.standard_normal((n_draws, len(x), k))
 
-        def objective(p):
+        def bound(p):
             encoder = {name: w for name, w in p.items() if name.startswith(PREFIX)}
             mean, log_scale = self.encode(x, encoder)
             z = np.reshape(mean + np.exp(log_scale) * noise, (-1, k))
@@ -163,6 +166,11 @@ class VAE:
             log_q = -np.sum(0.5 * noise**2 + log_scale + 0.5 * LOG_2PI, axis=2)
             log_w = np.reshape(log_joint, (n_draws, -1)) - log_q
             return np.mean(logsumexp(log_w, axis=0)) - np.log(n_draws)
+
+        def objective(p):
+            if not provides(self.model, "log_prior_params"):
+                return bound(p)
+            return bound(p) + self.model.log_prior_params(p) / self.n_rows
 
         value, pull = pullback(objective, both, fixed)
         return float(value), pull(1.0)
