@@ -38,8 +38,7 @@ class BlowflyModel(LatentVariableModel):
     max_delay : int, default=20
         Length of the past.
     delays : tuple of int or None, default=None
-        The possible delays; None is 1, ..., max_delay. Two neighbours k and k + 1 make
-        a delay that is not whole: k and the weight of k + 1.
+        The possible delays; None is 1, ..., max_delay.
 
     Attributes
     ----------

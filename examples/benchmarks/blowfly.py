@@ -4,13 +4,12 @@
 at 0.03; exact log-likelihoods by quadrature over the noises, in nats. Delays are in
 steps of two days.
 
-Three models of the delay, from 1 to 20 steps. Whole steps: one fit for each number of
-them. A time between two counts, k + w steps, the same for all flies: the delay is k or
-k + 1 in every step, with weights 1 - w and w, and there is one fit for each k. Of these
-two the delay is found by the likelihoods of all fits, whose weights are those of a
-posterior with an even prior. Any delay in every step: one fit, with the distribution of
-the delay among its parameters. A start with the capacity at ten times the data's mean
-instead of a third shows where the density dependence goes.
+Three models of the delay, from 1 to 20 steps. One lag: a fit for each. Two neighbouring
+lags, one of which is drawn at every step: a fit for each two, their shares among its
+parameters. Of these two models the lags are found by the likelihoods of all fits, shown
+as weights. Any lag, drawn at every step: one fit with twenty shares. A start with the
+capacity at ten times the data's mean instead of a third shows where the density
+dependence goes.
 
 Simulations: 10 000 of 160 steps from the first 20 values. Their dominant period, mean,
 standard deviation and autocorrelation at lags 1 to 40 make one vector; the data's lies
@@ -164,8 +163,8 @@ def parameters(fitter):
     )
 
 
-def posterior(fits):
-    """Log-likelihoods of the best fits, in words, and weights of all."""
+def likelihoods(fits):
+    """Log-likelihoods of the best fits, in words, and all as weights."""
     levels = np.array([level for _, level in fits])
     weights = np.exp(levels - levels.max())
     near = np.flatnonzero(levels > levels.max() - 30)
@@ -191,46 +190,42 @@ def main(seeds):
         baseline="P 5.46, capacity 800, death rate 0.348 a step, noises 1.02, 0.54",
     )
     single = [fit(0, (d,)) for d in range(1, PAST + 1)]
-    levels, weights = posterior(single)
+    levels, weights = likelihoods(single)
     best = np.argmax(weights[:-1] + weights[1:])
     row(
-        f"whole steps: weight of {best + 1} and {best + 2}",
+        f"one lag: weight of {best + 1} and {best + 2}",
         [weights[best] + weights[best + 1]],
         at_least=0.9,
         digits=3,
         baseline=levels,
     )
-    top = np.argmax(weights)
-    check(f"{top + 1} steps", [single[top]], baseline, rng)
-    levels, weights = posterior([fit(0, (d, d + 1)) for d in range(1, PAST)])
+    for k in (best, best + 1):
+        check(f"one lag, {k + 1}", [single[k]], baseline, rng)
+    pairs = [fit(0, (d, d + 1)) for d in range(1, PAST)]
+    levels, weights = likelihoods(pairs)
     best = np.argmax(weights)
-    pair = best + 1, best + 2
     row(
-        f"a time between: weight of {pair[0]} to {pair[1]}",
+        f"two lags: weight of {best + 1} and {best + 2} among all pairs",
         [weights[best]],
         at_least=0.9,
         digits=3,
         baseline=levels,
     )
-    between = [fit(seed, pair) for seed in seeds]
-    row(
-        "a time between: steps",
-        [pair[0] + shares(fitter)[0][1] for fitter, _ in between],
-        digits=2,
-    )
-    check("a time between", between, baseline, rng)
+    two = [pairs[best]] + [fit(seed, (best + 1, best + 2)) for seed in seeds[1:]]
+    row("two lags: share of the longer", [shares(f)[0][1] for f, _ in two], digits=2)
+    check("two lags", two, baseline, rng)
     free = [fit(seed) for seed in seeds]
-    check("any delay", free, baseline, rng)
+    check("any lag", free, baseline, rng)
     found = [shares(fitter)[0] for fitter, _ in free]
     row(
-        "any delay: weight of the best two neighbouring ones",
+        "any lag: weight of the best two neighbouring ones",
         [np.max(share[1:] + share[:-1]) for share in found],
         digits=2,
         baseline=shares(free[0][0])[1],
     )
     far = [fit(seed, factor=30.0) for seed in seeds]
     row(
-        "any delay, far start: log-likelihood; " + parameters(far[0][0]),
+        "any lag, far start: log-likelihood; " + parameters(far[0][0]),
         [level for _, level in far],
         digits=1,
         baseline="delays " + shares(far[0][0])[1],
