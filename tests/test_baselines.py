@@ -87,10 +87,10 @@ def test_prior_and_power_enter_the_bound(benchmarks):
         0.5 * (plain.log_joint(params, z, X) - log_prior),
     )
 
-    weights = rng.random((50, 3)), rng.random(50)
+    weighted = (rng.random((50, 3)),), rng.random(50)
     np.testing.assert_allclose(
-        power.weighted_log_likelihood(params, z, weights[:1], weights[1]),
-        0.5 * plain.weighted_log_likelihood(params, z, weights[:1], weights[1]),
+        power.weighted_log_likelihood(params, z, *weighted),
+        0.5 * plain.weighted_log_likelihood(params, z, *weighted),
     )
 
     def gradient(model):

@@ -203,7 +203,7 @@ def em_step(params, mean, second):
 class PowerBernoulli(Bernoulli):
     """Binary pixels, their likelihood to a power."""
 
-    def __init__(self, power=1.0):
+    def __init__(self, power):
         self.power = power
 
     def natural_params(self, params, output):
@@ -363,8 +363,8 @@ def compare(n_seeds, names, load, sizes, model, shared, fits):
         found = []
         for seed, (X, X_test, features) in enumerate(splits):
             start = time.process_time()
-            arguments = {"model": model, **shared, **options}
-            params, moments = fit(X=X, seed=seed, **arguments)
+            settings = {"model": model, **shared, **options}
+            params, moments = fit(X=X, seed=seed, **settings)
             spent = time.process_time() - start
 
             def distance(params, seed=seed, X_test=X_test, features=features):
