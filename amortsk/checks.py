@@ -3,17 +3,20 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit
 from sklearn.utils import check_array, check_random_state
 
 from amortsk.autodiff import pullback
-from amortsk.latents import take
+from amortsk.latents import map_parts, take
 from amortsk.model import (
     LatentVariableModel,
     covariates_of,
     initial_params,
     name_of,
+    provides,
+    summary,
 )
-from amortsk.pairs import flatten, join, log_joint, log_joint_terms
+from amortsk.pairs import flatten, join, log_joint, log_joint_terms, log_prior
 from amortsk.proposals import Proposal, latent_supports, normalise
 from amortsk.regression import column_scaling
 from amortsk.regressor import AmortisedGradientRegressor
@@ -41,11 +44,15 @@ class ModelCheck(NamedTuple):
         ones, in standard errors; NaN where no proposal fits the latents.
     gradient_error : float
         Largest relative difference between autograd and finite differences.
+    log_prior : float
+        Difference between two estimates of the overlap of the latents' density with
+        another, in standard errors; NaN without a ``log_prior``.
     """
 
     mean_score: float
     conditional_importance: float
     gradient_error: float
+    log_prior: float
 
 
 def check_model(fitter_or_model, X=None, random_state=None):
@@ -59,7 +66,9 @@ def check_model(fitter_or_model, X=None, random_state=None):
     K + 1 leave expectations unchanged,
     :math:`E[\sum_k w_k T(z_k) - T(z)] = 0`; this finds a missing prior too, unless it
     is constant. Neither sees an additive constant that was left out, though `score`
-    needs it. Either is a ValueError beyond five standard errors.
+    needs it. Of a ``log_prior`` p, constant included, two averages have to agree for
+    any density q of the latents, :math:`E_p[q / (p + q)] = E_q[p / (p + q)]`. Each is a
+    ValueError beyond five standard errors.
 
     Parameters
     ----------
@@ -74,8 +83,8 @@ def check_model(fitter_or_model, X=None, random_state=None):
     Returns
     -------
     check : ModelCheck
-        ``mean_score`` and ``conditional_importance`` in standard errors, and
-        ``gradient_error``.
+        ``mean_score``, ``conditional_importance`` and ``log_prior`` in standard errors,
+        and ``gradient_error``.
 
     Raises
     ------
@@ -108,7 +117,7 @@ def check_model(fitter_or_model, X=None, random_state=None):
     if X is not None:
         X = check_array(X, dtype=np.float64)
     entropy = int(check_random_state(random_state).randint(2**31 - 1))
-    seeds = np.random.SeedSequence(entropy).spawn(5)
+    seeds = np.random.SeedSequence(entropy).spawn(6)
     pool = covariates_of(model, X)
     params = initial_params(model, X, np.random.default_rng(seeds[0]))
     n_features = None if X is None else X.shape[1]
@@ -122,6 +131,7 @@ def check_model(fitter_or_model, X=None, random_state=None):
         support = fitter_or_model.latent_support
         support = model.latent_support if support is None else support
         importance = _conditional_importance(model, params, seeds[4], pool, support)
+        prior = _log_prior(model, params, seeds[5], pool, support)
     sampler, density = name_of(model, "sample"), name_of(model, "log_joint")
     if abs(score[0]) > LIMIT:
         raise ValueError(
@@ -136,7 +146,14 @@ def check_model(fitter_or_model, X=None, random_state=None):
             f"{abs(importance[0]):.1f} standard errors. Look for a prior term of z "
             "that was left out or differs from the sampler's"
         )
-    return ModelCheck(abs(score[0]), abs(importance[0]), error)
+    if abs(prior) > LIMIT:
+        raise ValueError(
+            f"{name_of(model, 'log_prior')} is not the log-density of the latents that "
+            f"{sampler} draws: it is off by {abs(prior):.1f} standard errors. Look for "
+            "a constant that was left out, a density that is not logged, or parameters "
+            "other than the sampler's"
+        )
+    return ModelCheck(abs(score[0]), abs(importance[0]), error, abs(prior))
 
 
 def _finite_differences(model, params, draws, rng):
@@ -192,12 +209,7 @@ def _mean_score(model, params, seed, pool):
 
 def _conditional_importance(model, params, seed, pool, support):
     """Largest difference between true and reweighted latents, in standard errors."""
-    seeds = seed.spawn(3)
-    fit, test = (
-        draw(model, params, n, s, pool)
-        for n, s in zip((FIT_DRAWS, TEST_DRAWS), seeds[:2], strict=True)
-    )
-    rng = np.random.default_rng(seeds[2])
+    fit, test, rng = _draws_to_fit_and_test(model, params, seed, pool)
     supports = latent_supports(support, fit.z)
     if "any" in supports:
         return np.nan, None
@@ -227,6 +239,46 @@ def _conditional_importance(model, params, seed, pool, support):
     worst = int(np.abs(t).argmax())
     moment = ("the mean", "the mean square")[worst // targets.shape[1]]
     return float(t[worst]), f"{moment} of coordinate {worst % targets.shape[1]} of z"
+
+
+def _log_prior(model, params, seed, pool, support):
+    """Difference of two estimates of one overlap, in standard errors.
+
+    Of p with a density q that has the latents' moments; both means are of numbers
+    between zero and one, so that their standard errors can be trusted.
+    """
+    if not provides(model, "log_prior"):
+        return np.nan
+    fit, test, rng = _draws_to_fit_and_test(model, params, seed, pool)
+    supports = latent_supports(support, fit.z)
+    guessed = latent_supports(None, fit.z)
+    supports = [
+        guess if s == "any" else s for s, guess in zip(supports, guessed, strict=True)
+    ]
+    proposal = Proposal(supports, fit.z, with_prior=False)
+    targets = proposal.targets(fit.z)
+    mean = targets.mean(0, keepdims=True)
+    proposal.fit_residuals((targets - mean).T @ (targets - mean), FIT_DRAWS, 0.0)
+    own = map_parts(lambda part: part[np.newaxis], test.z)
+    other = proposal.draw(mean, proposal.noise(rng, 1, TEST_DRAWS))
+    log_ratios = (
+        log_prior(model, params, flatten(z)) - proposal.log_density(mean, z)[0]
+        for z in (own, other)
+    )
+    shares = [
+        np.nan_to_num(expit(sign * ratio))
+        for sign, ratio in zip((-1, 1), log_ratios, strict=True)
+    ]
+    return float(_standard_errors((shares[0] - shares[1])[:, np.newaxis])[0])
+
+
+def _draws_to_fit_and_test(model, params, seed, pool):
+    seeds = seed.spawn(3)
+    fit, test = (
+        draw(model, params, n, s, pool)
+        for n, s in zip((FIT_DRAWS, TEST_DRAWS), seeds[:2], strict=True)
+    )
+    return fit, test, np.random.default_rng(seeds[2])
 
 
 def _standard_errors(values):
@@ -265,7 +317,13 @@ def dry_run(model, params, n_features, seed, pool=None):
             f"fixed_params must leave a parameter free and name entries of "
             f"{sorted(params)}, got {model.fixed_params!r}"
         )
+    before = {name: value.copy() for name, value in params.items()}
     draws = draw(model, params, DRY_RUN_DRAWS, seed, pool)
+    changed = [name for name in params if np.any(params[name] != before[name])]
+    if changed:
+        raise ValueError(f"{sampler} must leave params alone, but changed {changed}")
+    if provides(model, "log_prior"):
+        log_prior(model, params, draws.z)
     if n_features is not None and draws.x.shape[1] != n_features:
         raise ValueError(
             f"{sampler} must return x with {n_features} columns, as the data have, got "
@@ -278,7 +336,10 @@ def dry_run(model, params, n_features, seed, pool=None):
     )
     value = np.asarray(value)
     if value.dtype.kind != "f":
-        raise ValueError(f"{density} must return real numbers, got {value.dtype}")
+        raise ValueError(
+            f"{density} must return real numbers, got {value.dtype}; if it uses numpy, "
+            "import autograd.numpy as np instead"
+        )
     n = len(draws.x)
     if value.shape == (n, n):
         # As many terms as rows, or a column that met a row?
@@ -295,12 +356,11 @@ def dry_run(model, params, n_features, seed, pool=None):
             f"{density} must return shape ({len(draws.x)}, {n_terms}), a column for "
             f"each row of term_columns, got {value.shape}"
         )
-    shapes = {name: v.shape for name, v in params.items()}
     n_bad = int(np.sum(~np.isfinite(value.reshape(len(value), -1)).all(1)))
     if n_bad > 0.1 * len(value):
         raise ValueError(
             f"{density} is not finite at {n_bad} of {len(value)} of the model's own "
-            f"draws, at parameters of shapes {shapes}"
+            f"draws, at parameters {summary(params)}"
         )
     _check_gradient(model, params, draws, value, gradient, density)
     return draws

@@ -12,12 +12,13 @@ from amortsk.gradients import (
     mixture_log_density,
 )
 from amortsk.latents import as_columns, map_parts, parts, repeat, take
-from amortsk.model import call, provides
+from amortsk.model import provides
 from amortsk.pairs import (
     flatten,
     join,
     log_joint,
     log_joint_terms,
+    log_prior,
     steps,
     weighted_pairs,
 )
@@ -142,17 +143,19 @@ class Posterior:
 
     def _weighted_sleep(self, X):
         z = self.draws.z
-        log_prior = call(self.model, "log_prior", self.params, z)
+        log_p = log_prior(self.model, self.params, z)
         z = map_parts(lambda part: part[np.newaxis], z)
-        for rows in steps(len(X), len(log_prior), X.shape[1]):
+        for rows in steps(len(X), len(log_p), X.shape[1]):
             tiled = repeat(z, len(X[rows]))
-            yield rows, tiled, self._log_joint(tiled, X[rows]) - log_prior
+            yield rows, tiled, self._log_joint(tiled, X[rows]) - log_p
 
     def _log_joint(self, z, x):
         n_candidates = parts(z)[0].shape[1]
         x = np.repeat(x, n_candidates, axis=0)
-        value = log_joint(self.model, self.params, flatten(z), x)
-        return np.asarray(value).reshape(-1, n_candidates)
+        with np.errstate(all="ignore"):
+            value = log_joint(self.model, self.params, flatten(z), x)
+        value = np.where(np.isnan(value), -np.inf, value)
+        return value.reshape(-1, n_candidates)
 
     def effective_sample_size(self, X):
         """Median over rows; NaN where there are no candidates."""
@@ -167,28 +170,30 @@ class Posterior:
 
     def log_likelihood(self, X):
         """Importance-weighted estimate of log p(x), (n,)."""
-        bounds, sizes = [], []
-        for _, _, log_w in self.weighted(X):
-            with np.errstate(all="ignore"):
-                _, bound, size = normalise(np.nan_to_num(log_w, nan=-np.inf))
-            bounds.append(bound)
-            sizes.append(size)
-        size = np.median(np.concatenate(sizes))
+        bounds, sizes = np.full(len(X), -np.inf), np.zeros(len(X))
+        for rows, _, log_w in self.weighted(X):
+            possible = ~np.isneginf(log_w).all(1)
+            _, bounds[rows][possible], sizes[rows][possible] = normalise(
+                log_w[possible]
+            )
+        size = np.median(sizes)
         if size < MIN_EFFECTIVE_SAMPLE_SIZE:
             warnings.warn(
                 f"the median effective sample size of the log-likelihood is {size:.1f} "
-                f"of {self.n_candidates}: it is a loose lower bound",
+                f"of {self.n_candidates}: it is a loose lower bound; or else the "
+                "log-joint is finite where the latents never are, and latent_support "
+                "is missing",
                 UserWarning,
                 stacklevel=4,
             )
-        return np.concatenate(bounds)
+        return bounds
 
     def expectation(self, X, func):
         """E[func(z) | x] for every row of X, (n, ...)."""
         if self.by_importance:
             results = []
-            for _, z, log_w in self.weighted(X):
-                weights = normalise(log_w)[0]
+            for rows, z, log_w in self.weighted(X):
+                weights = self._weights(log_w, X[rows])
                 values = self._values(func, flatten(z), weights.size)
                 values = values.reshape(*weights.shape, *values.shape[1:])
                 results.append(np.einsum("mk,mk...->m...", weights, values))
@@ -205,6 +210,18 @@ class Posterior:
             self.rows(X), values.reshape(n * n_terms, -1)
         )
         return predicted.reshape(len(X), *shape)
+
+    @staticmethod
+    def _weights(log_w, x):
+        """Normalised weights, where every row has a possible candidate."""
+        impossible = np.isneginf(log_w).all(1)
+        if impossible.any():
+            raise ValueError(
+                f"{impossible.sum()} rows of X are impossible under the model, the "
+                f"first of them {x[impossible][0]}: their log-joint is not finite at "
+                "any latents tried"
+            )
+        return normalise(log_w)[0]
 
     @staticmethod
     def _values(func, z, n):
@@ -225,7 +242,7 @@ class Posterior:
         fixed = self.model.fixed_params
         if self.by_importance:
             ((_, z, log_w),) = self.weighted(x)
-            weights = normalise(log_w)[0].ravel()
+            weights = self._weights(log_w, x).ravel()
             z, x = flatten(z), np.repeat(x, len(weights), axis=0)
             kept = np.flatnonzero(weights)
             z, x, weights = take(z, kept), x[kept], weights[kept]

@@ -28,11 +28,11 @@ from amortsk.evaluation import (
 from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
 from amortsk.model import (
     FunctionModel,
+    LatentVariableModel,
     call,
     covariates_of,
     initial_params,
     name_of,
-    provides,
 )
 from amortsk.optimizers import decay
 from amortsk.proposals import latent_supports
@@ -53,6 +53,8 @@ CONVERGED, DRIFTING = 5.0, 10.0
 # The final sleep set, and the candidates for scoring, in units of the loop's.
 FINAL_FACTOR, CANDIDATE_FACTOR = 5, 20
 MAX_FINAL_ROWS = 10_000
+# Share of steps without a finite gradient above which a fit warns.
+MAX_SKIPPED_SHARE = 0.1
 
 
 class WakeSleepFitter(
@@ -274,7 +276,7 @@ class WakeSleepFitter(
         for iteration in range(self.max_iter):
             task = context.subcontext(task_name=f"iteration {iteration}")
             task.call_on_fit_task_begin(estimator=self, X=X)
-            run.iterate(X, decay(iteration, self.max_iter))
+            run.iterate(run.batch(X), len(X), decay(iteration, self.max_iter))
             self._report(run)
             stop = task.call_on_fit_task_end(
                 estimator=self,
@@ -293,7 +295,10 @@ class WakeSleepFitter(
     def partial_fit(self, X, y=None):
         """Take one pass over X, a step for each batch, at a constant learning rate.
 
-        Covariates, where a model has them, are drawn from these rows alone.
+        Covariates, where a model has them, are drawn from these rows alone, and a prior
+        of the parameters counts as if there were no others. Of the fitter's parameters
+        `learning_rate`, `batch_size`, `n_sleep` and `n_jobs` may change from one call
+        to the next; the others are those of the first.
 
         Parameters
         ----------
@@ -309,15 +314,17 @@ class WakeSleepFitter(
         """
         if hasattr(self, "_run"):
             X, columns = self._validate(X), {}
+            self._check_parameters()
             run = copy.deepcopy(self._run)
+            run.adopt(self)
             run.pool = covariates_of(run.model, X)
         else:
             X, columns = self._validate_new(X)
             run = self._begin(X)
-        n_steps = len(X) // min(self.batch_size, len(X))
-        run.begin_history(window=n_steps)
-        for _ in range(n_steps):
-            run.iterate(X, 1.0)
+        batches = run.one_pass(X)
+        run.begin_history(window=len(batches))
+        for batch in batches:
+            run.iterate(batch, len(X), 1.0)
             self._report(run)
         self._set_fitted(run, X, columns)
         return self
@@ -328,13 +335,21 @@ class WakeSleepFitter(
         last = getattr(self, "_run", None) if self.warm_start else None
         model = self._make_model()
         regressor = self._make_regressor(X, model)
-        if last is None:
-            words = check_random_state(self.random_state).randint(2**31 - 1, size=4)
-            entropy = [int(word) for word in words]
-            rng = np.random.default_rng(stream(entropy, INIT))
-            params = initial_params(model, X.copy(), rng)
-        else:
-            entropy, params = last.entropy, last.params
+        words = check_random_state(self.random_state).randint(2**31 - 1, size=4)
+        entropy = [int(word) for word in words] if last is None else last.entropy
+        rng = np.random.default_rng(stream(entropy, INIT))
+        params = initial_params(model, X.copy(), rng)
+        if last is not None:
+            shapes, fitted = (
+                {name: value.shape for name, value in p.items()}
+                for p in (params, last.params)
+            )
+            if shapes != fitted:
+                raise ValueError(
+                    "warm_start goes on from parameters of the last fit, of shapes "
+                    f"{fitted}, which are not those of this model, {shapes}"
+                )
+            params = last.params
         pool = covariates_of(model, X)
         draws = dry_run(model, params, X.shape[1], stream(entropy, DRY_RUN), pool)
         support = self.latent_support
@@ -347,7 +362,7 @@ class WakeSleepFitter(
         if last is not None:
             run.n_iter = run.next_choice = last.n_iter
             run.optimizer = copy.deepcopy(last.optimizer)
-            run.optimizer.learning_rate = self.learning_rate
+            run.adopt(self)
         return run
 
     def _make_model(self):
@@ -370,8 +385,7 @@ class WakeSleepFitter(
                 "give either model= or the functions log_joint, sampler, init_params "
                 "and log_prior, not both"
             )
-        methods = ("init_params", "sample", "log_joint")
-        if isinstance(self.model, type) or not provides(self.model, *methods):
+        if not isinstance(self.model, LatentVariableModel):
             raise ValueError(
                 f"model must be a LatentVariableModel instance, got {self.model!r}"
             )
@@ -510,6 +524,14 @@ class WakeSleepFitter(
                     UserWarning,
                     stacklevel=STACK_LEVEL,
                 )
+        skipped = self.history_["n_skipped"].mean()
+        if skipped > MAX_SKIPPED_SHARE:
+            warnings.warn(
+                f"{skipped:.0%} of the steps were skipped, as their log-joint or its "
+                "gradient was not finite: some rows may be impossible under the model",
+                UserWarning,
+                stacklevel=STACK_LEVEL,
+            )
         if run.window.drift() > DRIFTING:
             warnings.warn(
                 f"the gradient still pointed one way ({run.window.drift():.1f} "

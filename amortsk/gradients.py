@@ -13,13 +13,14 @@ import numpy as np
 from amortsk.autodiff import add, pullback
 from amortsk.design import learns
 from amortsk.latents import map_parts, parts, repeat, take
-from amortsk.model import call, has_natural_params, provides
+from amortsk.model import has_natural_params, provides
 from amortsk.pairs import (
     directional_score,
     flatten,
     join,
     log_joint,
     log_joint_terms,
+    log_prior,
     natural_log_likelihood,
     steps,
     weigh,
@@ -142,7 +143,7 @@ class Direct(Joint):
 
     def of_chunk(self, params, draws, weights):
         """Objective and gradient contributed by one chunk of draws."""
-        rows = []
+        rows, spreads = [], []
         objective = 0.0
         for n in range(len(draws.x)):
             row = slice(n, n + 1)
@@ -157,14 +158,15 @@ class Direct(Joint):
             objective += np.sum(spread * value)
             units = np.eye(value.size) if value.ndim == 2 else np.ones((1, 1))
             rows.append([gradient(unit) for unit in units])
+            spreads.append(spread.reshape(-1))
         names = rows[0][0]
         jacobian = {
             name: np.array([[g[name] for g in terms] for terms in rows])
             for name in names
         }
-        spread = weights.reshape(len(rows), -1)
+        spreads = np.array(spreads)
         return objective, {
-            name: np.tensordot(spread, J, axes=2) for name, J in jacobian.items()
+            name: np.tensordot(spreads, J, axes=2) for name, J in jacobian.items()
         }
 
 
@@ -331,8 +333,8 @@ class SleepImportance(Estimator):
     def estimate(self, params, sleep, wake, rng):
         """Estimate the mean score at the rows of `wake`."""
         z = sleep.first.z
-        log_prior = call(self.model, "log_prior", sleep.params, z)
-        n = len(log_prior)
+        log_p = log_prior(self.model, sleep.params, z)
+        n = len(log_p)
         if has_natural_params(self.model):
             log_w = natural_log_likelihood(self.model, params, z, wake)
             weights, bound, sizes = normalise(log_w)
@@ -341,7 +343,7 @@ class SleepImportance(Estimator):
             )
             # The base measure is constant over candidates: one pair a row tells it.
             first = np.zeros(len(wake), dtype=int)
-            base = log_joint(self.model, params, take(z, first), wake) - log_prior[0]
+            base = log_joint(self.model, params, take(z, first), wake) - log_p[0]
             bound = bound + base - log_w[:, 0]
             return Estimate(float(np.mean(bound)), gradient, float(np.median(sizes)))
         candidates = map_parts(lambda part: part[np.newaxis], z)
@@ -349,7 +351,7 @@ class SleepImportance(Estimator):
         for rows in steps(len(wake), n, wake.shape[1]):
             x = wake[rows]
             tiled = repeat(candidates, len(x))
-            log_q = np.tile(log_prior, (len(x), 1))
+            log_q = np.tile(log_p, (len(x), 1))
             results.append(
                 weigh(self.model, params, tiled, x, log_q, self.fixed, len(wake))
             )
@@ -471,8 +473,8 @@ def mixture_log_density(log_q, model, params, z, share):
 
     Every candidate's density is that of the whole mixture (the balance heuristic).
     """
-    log_prior = call(model, "log_prior", params, flatten(z)).reshape(log_q.shape)
-    return np.logaddexp(np.log1p(-share) + log_q, np.log(share) + log_prior)
+    log_p = log_prior(model, params, flatten(z)).reshape(log_q.shape)
+    return np.logaddexp(np.log1p(-share) + log_q, np.log(share) + log_p)
 
 
 def _total(results):

@@ -14,6 +14,8 @@ def rebuild(like, arrays):
     """Arrange `arrays` as the latents `like` are arranged."""
     if isinstance(like, dict):
         return dict(zip(like, arrays, strict=True))
+    if hasattr(like, "_fields"):
+        return type(like)(*arrays)
     return tuple(arrays) if isinstance(like, (tuple, list)) else arrays[0]
 
 

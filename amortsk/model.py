@@ -1,6 +1,7 @@
 """Generative models: what the fitter asks of them, and two plain functions as one."""
 
 import numpy as np
+from autograd.tracer import getval
 from sklearn.base import BaseEstimator
 
 
@@ -233,18 +234,28 @@ def call(model, method, params, *arguments):
     try:
         return getattr(model, method)(params, *arguments)
     except Exception as error:
-        shapes = {name: np.shape(value) for name, value in params.items()}
         advice = ""
-        untraced = (TypeError, NotImplementedError)
-        if isinstance(error, untraced) or "with a sequence" in str(error):
+        untraced = isinstance(error, (TypeError, NotImplementedError))
+        traced = method not in ("init_params", "sample")
+        if traced and (untraced or "with a sequence" in str(error)):
             advice = (
                 ". If it works on plain arrays, it may use a function that autograd "
                 "cannot see: import autograd.numpy as np and autograd.scipy"
             )
         raise ValueError(
             f"{name_of(model, method)} raised {type(error).__name__}: {error}, at "
-            f"parameters of shapes {shapes}{advice}"
+            f"parameters {summary(params)}{advice}"
         ) from error
+
+
+def summary(params):
+    """Shape and range of every parameter, for messages."""
+    arrays = {name: np.asarray(getval(value)) for name, value in params.items()}
+    return {
+        name: f"{v.shape}, {v.min():.3g} to {v.max():.3g}"
+        for name, v in arrays.items()
+        if v.size
+    }
 
 
 def name_of(model, method):

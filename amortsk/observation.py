@@ -65,7 +65,7 @@ def noise_scale(params):
 def softplus(x):
     """log(1 + exp(x)), as ``logaddexp(0, x)`` but at a fifth of its cost."""
     # In place, as fresh memory costs more than the arithmetic.
-    result = np.abs(x)
+    result = np.abs(np.asarray(x, dtype=np.float64))
     for function in (np.negative, np.exp, np.log1p):
         function(result, out=result)
     result += np.maximum(x, 0.0)

@@ -36,6 +36,23 @@ def log_joint(model, params, z, x):
     return value if np.ndim(value) == 1 else anp.sum(value, axis=1)
 
 
+def log_prior(model, params, z):
+    """Log-density of latents, of shape (n,), checked.
+
+    Raises
+    ------
+    ValueError
+        If the function raises or returns another shape.
+    """
+    value = np.asarray(call(model, "log_prior", params, z))
+    n = len(parts(z)[0])
+    if value.shape != (n,):
+        raise ValueError(
+            f"{name_of(model, 'log_prior')} must return shape ({n},), got {value.shape}"
+        )
+    return value
+
+
 def steps(n_rows, n_candidates, n_features):
     """Slices of rows whose pairs with all candidates fit in memory."""
     step = max(1, PAIR_NUMBERS // (n_candidates * n_features))

@@ -13,7 +13,7 @@ from amortsk.latents import as_columns, parts, rebuild
 
 INFLATION = 1.2
 TAIL_DF = 5
-# Share of heavy-tailed draws where the prior density is unknown.
+# Share of heavy-tailed draws, or uniform ones, where the prior density is unknown.
 TAIL_WEIGHT = 0.1
 MIN_PROBABILITY = 0.005
 MAX_RESULTANT = 0.999
@@ -102,7 +102,9 @@ def _check(support, part):
 class Real:
     """All unconstrained, positive and bounded parts, jointly Gaussian.
 
-    Positive and bounded numbers are proposed through log and logit.
+    Positive and bounded numbers are proposed through log and logit. The mean is brought
+    back to where sleep latents lie: a regression that extrapolates beyond them can put
+    every candidate of a row where its weights, and the batch's gradient, are absurd.
     """
 
     def __init__(self, indices, supports, arrays, tail_weight):
@@ -112,6 +114,8 @@ class Real:
         self.sizes = [int(np.prod(shape)) for shape in self.shapes]
         self.n_targets = sum(self.sizes)
         self.tail_weight = tail_weight
+        line = self.targets(arrays)
+        self.range = line.min(0), line.max(0)
 
     def targets(self, arrays):
         return np.concatenate(
@@ -142,8 +146,11 @@ class Real:
         self.tail_share = n_tail / shape[-1]
         return normal
 
+    def _mean(self, moments):
+        return np.clip(moments, *self.range)[:, np.newaxis]
+
     def draw(self, moments, noise):
-        line = moments[:, np.newaxis] + noise @ self.root.T
+        line = self._mean(moments) + noise @ self.root.T
         arrays = np.split(line, np.cumsum(self.sizes)[:-1], axis=2)
         return [
             _from_line(array, support).reshape(*array.shape[:2], *shape)
@@ -158,7 +165,7 @@ class Real:
         for array, support in zip(flat, self.supports, strict=True):
             line.append(_to_line(array, support))
             log_jacobian = log_jacobian + _log_jacobian(array, support)
-        residual = np.concatenate(line, axis=2) - moments[:, np.newaxis]
+        residual = np.concatenate(line, axis=2) - self._mean(moments)
         whitened = linalg.solve_triangular(
             self.root, residual.reshape(-1, self.n_targets).T, lower=True
         )
@@ -229,10 +236,14 @@ def category_range(support, array):
 
 
 class Unit:
-    """One part whose rows have unit norm: von Mises-Fisher, by surface measure."""
+    """One part whose rows have unit norm: von Mises-Fisher, by surface measure.
 
-    def __init__(self, index, array):
+    In part uniform where the prior density is unknown, which bounds the weights.
+    """
+
+    def __init__(self, index, array, uniform_weight):
         self.indices = [index]
+        self.uniform_weight = uniform_weight
         self.shape = array.shape[1:]
         self.n_targets = int(np.prod(self.shape))
 
@@ -255,10 +266,8 @@ class Unit:
         direction, kappa = self._direction_and_concentration(moments)
         noise = np.broadcast_to(noise, (len(moments), *noise.shape[1:]))
         # The angle to the mean direction, by inversion of its distribution function.
-        log_density = kappa[:, np.newaxis] * (np.cos(ANGLES) - 1)
-        density = np.exp(log_density) * np.sin(ANGLES) ** (self.n_targets - 2)
-        cdf = np.cumsum(0.5 * (density[:, 1:] + density[:, :-1]), 1)
-        cdf = np.hstack([np.zeros((len(cdf), 1)), cdf / cdf[:, -1:]])
+        cdf = (1 - self.uniform_weight) * self._angle_distribution(kappa)
+        cdf += self.uniform_weight * self._angle_distribution(np.zeros(1))
         angle = np.array(
             [np.interp(u, c, ANGLES) for u, c in zip(noise[..., 0], cdf, strict=True)]
         )[..., np.newaxis]
@@ -268,6 +277,12 @@ class Unit:
         tangent = tangent / np.linalg.norm(tangent, axis=2, keepdims=True)
         z = np.cos(angle) * mean + np.sin(angle) * tangent
         return [z.reshape(*z.shape[:2], *self.shape)]
+
+    def _angle_distribution(self, kappa):
+        log_density = kappa[:, np.newaxis] * (np.cos(ANGLES) - 1)
+        density = np.exp(log_density) * np.sin(ANGLES) ** (self.n_targets - 2)
+        cdf = np.cumsum(0.5 * (density[:, 1:] + density[:, :-1]), 1)
+        return np.hstack([np.zeros((len(cdf), 1)), cdf / cdf[:, -1:]])
 
     def log_density(self, moments, arrays):
         direction, kappa = self._direction_and_concentration(moments)
@@ -285,7 +300,13 @@ class Unit:
         )
         z = arrays[0].reshape(*arrays[0].shape[:2], -1)
         cosine = np.einsum("mkd,md->mk", z, direction)
-        return log_norm[:, np.newaxis] + kappa[:, np.newaxis] * (cosine - 1)
+        log_q = log_norm[:, np.newaxis] + kappa[:, np.newaxis] * (cosine - 1)
+        if not self.uniform_weight:
+            return log_q
+        return np.logaddexp(
+            np.log1p(-self.uniform_weight) + log_q,
+            np.log(self.uniform_weight) + uniform,
+        )
 
 
 class Proposal:
@@ -303,12 +324,13 @@ class Proposal:
 
     def __init__(self, supports, z, with_prior):
         arrays = parts(z)
+        tail_weight = 0.0 if with_prior else TAIL_WEIGHT
         self.like = z
         self.families = []
         real = []
         for i, support in enumerate(supports):
             if support == "unit":
-                self.families.append(Unit(i, arrays[i]))
+                self.families.append(Unit(i, arrays[i], tail_weight))
             elif support[0] == "categorical":
                 self.families.append(Categorical(i, support, arrays[i]))
             else:
@@ -319,7 +341,7 @@ class Proposal:
                     real,
                     [supports[i] for i in real],
                     [arrays[i] for i in real],
-                    0.0 if with_prior else TAIL_WEIGHT,
+                    tail_weight,
                 )
             )
         edges = np.cumsum([0, *(family.n_targets for family in self.families)])

@@ -6,7 +6,7 @@ from sklearn.base import clone
 
 from amortsk.autodiff import pullback
 from amortsk.gradients import Joint, make_estimator
-from amortsk.model import call, name_of, provides
+from amortsk.model import call, name_of, provides, summary
 from amortsk.optimizers import Adam, StepGuard, Window, drift
 from amortsk.regression import Regression, default_trend
 from amortsk.sleep import CHUNK_ROWS, Sleep
@@ -67,11 +67,10 @@ class Training:
         n_features,
         pool=None,
     ):
-        self.pool = pool
+        self.pool, self.optimizer = pool, Adam(options.learning_rate)
         self.model, self.params, self.supports = model, params, supports
         self.entropy = entropy
-        self.n_sleep, self.batch_size = options.n_sleep, options.batch_size
-        self.n_jobs = options.n_jobs
+        self.adopt(options)
         self.regression = Regression(regressor, model.term_columns, n_features)
         whole = clone(regressor)
         if options.regressor is None:
@@ -85,12 +84,18 @@ class Training:
             options.n_proposals,
             supports,
         )
-        self.optimizer = Adam(options.learning_rate)
         self.guard = StepGuard()
         self.n_iter = 0
         self.next_choice, self.gap = 0, FIRST_GAP
         self.n_skipped_in_a_row = 0
         self.begin_history(1)
+
+    def adopt(self, options):
+        """Take over what may change from one call to the next."""
+        self.n_sleep, self.batch_size = options.n_sleep, options.batch_size
+        self.n_jobs = options.n_jobs
+        self.optimizer.learning_rate = options.learning_rate
+        self.max_skipped = min(MAX_SKIPPED, options.max_iter)
 
     def begin_history(self, window):
         """Forget the history and the window of the last iterations."""
@@ -122,7 +127,7 @@ class Training:
         )
 
     def batch(self, X):
-        """The next rows of a random order of X, all rows once an epoch."""
+        """The next rows of a random order of X, an order for every epoch."""
         n = min(self.batch_size, len(X))
         epoch, i = divmod(self.n_iter, len(X) // n)
         return X[self.rng(BATCHES, epoch).permutation(len(X))[i * n : (i + 1) * n]]
@@ -144,13 +149,19 @@ class Training:
                 self.gap = min(LAST_GAP, GAP_GROWTH * self.gap)
             return self.estimator.estimate(self.params, sleep, wake, rng)
 
-    def iterate(self, X, factor):
-        """Sleep, regress, wake, update."""
+    def one_pass(self, X):
+        """Every row of X once, in batches of random order."""
+        order = self.rng(BATCHES, self.n_iter).permutation(len(X))
+        return np.array_split(X[order], -(-len(X) // self.batch_size))
+
+    def iterate(self, wake, n_rows, factor):
+        """Sleep, regress, wake, update, with a batch of data of `n_rows` rows."""
         sleep = self.sleep()
-        wake = self.batch(X)
         try:
             estimate = self.estimate(sleep, wake)
-            objective, gradient = self._with_prior(estimate, len(X))
+            objective, gradient = self._with_prior(estimate, n_rows)
+            if not np.isfinite(objective):
+                raise FloatingPointError("the log-joint is not finite")
             gradient, norm = self.guard(gradient)
         except FloatingPointError as error:
             self._skip(error, sleep)
@@ -206,13 +217,12 @@ class Training:
         # What was chosen for other parameters may be what fails.
         self.next_choice, self.gap = self.n_iter + 1, FIRST_GAP
         self._record(sleep, np.nan, np.nan, np.nan, 1)
-        if self.n_skipped_in_a_row == MAX_SKIPPED:
-            shapes = {name: value.shape for name, value in self.params.items()}
+        if self.n_skipped_in_a_row == self.max_skipped:
             raise ValueError(
-                f"{MAX_SKIPPED} steps in a row had no finite gradient ({error}): "
+                f"{self.max_skipped} steps in a row had no finite gradient ({error}): "
                 f"{name_of(self.model, 'log_joint')} or its gradient is not finite at "
-                f"parameters of shapes {shapes}; a smaller learning_rate or a better "
-                "start may help"
+                f"parameters {summary(self.params)}; a start nearer to the data, "
+                "log_prior or another learning_rate may help"
             ) from error
 
     def _record(self, sleep, objective, norm, size, skipped):

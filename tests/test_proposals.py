@@ -29,7 +29,7 @@ def sleep_latents(support, rng, n=50, k=1):
     if isinstance(support, tuple) and support[0] == "categorical":
         return rng.integers(support[1], size=(n, k))
     z = rng.random((n, k))
-    return z if support == "positive" else 4 * z - 1
+    return 3 * z if support == "positive" else 4 * z - 1
 
 
 def proposal_and_draws(supports, k=1, *, n_draws=1000, with_prior=True, seed=0):
@@ -76,9 +76,10 @@ def test_density_on_a_line_integrates_to_one(support, range_, with_prior):
     assert abs(total - 1) < 1e-6
 
 
+@each_tail
 @pytest.mark.parametrize("resultant", [0.0, 1e-6, 0.3, 0.9, 0.9999])
-def test_density_on_the_circle_integrates_to_one(resultant):
-    proposal, _, _ = proposal_and_draws(["unit"], k=2)
+def test_density_on_the_circle_integrates_to_one(resultant, with_prior):
+    proposal, _, _ = proposal_and_draws(["unit"], k=2, with_prior=with_prior)
     angles = np.linspace(0, 2 * np.pi, 4000, endpoint=False)
     points = np.column_stack([np.cos(angles), np.sin(angles)])
     moments = resultant * np.array([[0.6, -0.8]])
@@ -86,9 +87,10 @@ def test_density_on_the_circle_integrates_to_one(resultant):
     np.testing.assert_allclose(mean * 2 * np.pi, 1, rtol=1e-10)
 
 
+@each_tail
 @pytest.mark.parametrize("resultant", [0.0, 1e-6, 0.3, 0.9, 0.9999])
-def test_density_on_the_sphere_integrates_to_one(resultant):
-    proposal, _, _ = proposal_and_draws(["unit"], k=3)
+def test_density_on_the_sphere_integrates_to_one(resultant, with_prior):
+    proposal, _, _ = proposal_and_draws(["unit"], k=3, with_prior=with_prior)
     # By surface measure height is uniform; the mean direction is the axis.
     height, weights = np.polynomial.legendre.leggauss(400)
     points = np.column_stack([np.sqrt(1 - height**2), 0 * height, height])
@@ -185,9 +187,9 @@ def test_draws_on_a_line_follow_the_density(name):
     assert line_p_value(name) > 1e-4
 
 
-def sphere_p_value(k, resultant, seed=0):
+def sphere_p_value(k, resultant, with_prior, seed=0):
     """Of the cosine to the mean direction, by quadrature of the density."""
-    proposal, _, _ = proposal_and_draws(["unit"], k)
+    proposal, _, _ = proposal_and_draws(["unit"], k, with_prior=with_prior)
     rng = np.random.default_rng(seed)
     direction = rng.standard_normal(k)
     direction /= np.linalg.norm(direction)
@@ -196,16 +198,37 @@ def sphere_p_value(k, resultant, seed=0):
     np.testing.assert_allclose(np.linalg.norm(z, axis=2), 1)
     angle = np.linspace(0, np.pi, 20_001)
     log_law = concentration(resultant, k) * (np.cos(angle) - 1)
-    law = np.exp(log_law) * np.sin(angle) ** (k - 2)
-    cdf = integrate.cumulative_trapezoid(law, angle, initial=0)
+    laws = [np.exp(log_law), np.ones_like(angle)] * np.sin(angle) ** (k - 2)
+    cdfs = integrate.cumulative_trapezoid(laws, angle, initial=0)
+    share = 0 if with_prior else TAIL_WEIGHT
+    cdf = np.array([1 - share, share]) @ (cdfs / cdfs[:, -1:])
     drawn = np.arccos(np.clip(z[0] @ direction, -1, 1))
-    return stats.kstest(drawn, lambda v: np.interp(v, angle, cdf / cdf[-1])).pvalue
+    return stats.kstest(drawn, lambda v: np.interp(v, angle, cdf)).pvalue
 
 
+@each_tail
 @pytest.mark.parametrize("k", [2, 3, 6])
 @pytest.mark.parametrize("resultant", [0.0, 0.3, 0.98])
-def test_draws_on_a_sphere_follow_the_density(k, resultant):
-    assert sphere_p_value(k, resultant) > 1e-4
+def test_draws_on_a_sphere_follow_the_density(k, resultant, with_prior):
+    assert sphere_p_value(k, resultant, with_prior) > 1e-4
+
+
+def test_without_a_prior_weights_on_the_circle_are_bounded():
+    proposal, _, _ = proposal_and_draws(["unit"], k=2, with_prior=False)
+    behind = proposal.log_density(np.array([[0.9999, 0]]), (np.array([[[-1.0, 0]]]),))
+    np.testing.assert_allclose(np.exp(behind), TAIL_WEIGHT / (2 * np.pi), rtol=1e-6)
+
+
+@pytest.mark.parametrize("support", ["real", "positive", INTERVAL])
+def test_means_are_brought_back_to_where_sleep_latents_lie(support):
+    proposal, moments, _ = proposal_and_draws([support])
+    highest = proposal.targets((sleep_latents(support, np.random.default_rng(0)),))
+    far, edge = moments + 1000, highest.max(0, keepdims=True)
+    noise = proposal.noise(np.random.default_rng(0), 1, 50)
+    (z,), (expected,) = proposal.draw(far, noise), proposal.draw(edge, noise)
+    np.testing.assert_array_equal(z, expected)
+    densities = [proposal.log_density(mean, (z,)) for mean in (far, edge)]
+    np.testing.assert_array_equal(*densities)
 
 
 def mean_deviation(k, seed=0):

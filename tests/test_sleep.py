@@ -181,7 +181,7 @@ def test_an_exception_in_the_sampler_names_it_and_the_parameters():
     def broken(params, n_samples, rng):
         return params["missing"]
 
-    message = r"sampler raised KeyError: 'missing', .* \{'shift': \(2,\)\}"
+    message = r"sampler raised KeyError: 'missing', .* \{'shift': '\(2,\), -1 to 1'\}"
     with pytest.raises(ValueError, match=message) as caught:
         draw(model(broken), SHIFT, 5, seed())
     assert isinstance(caught.value.__cause__, KeyError)

@@ -63,7 +63,12 @@ class HiddenMarkovModel(SeriesModel):
     1.94
     """
 
-    fixed_params = ("min_scale",)
+    @property
+    def fixed_params(self):
+        """One state has no chain to fit, one step no transitions."""
+        initial = ("initial_logits",) if self.n_states == 1 else ()
+        moves = ("transition_logits",) if 1 in (self.n_states, self.n_steps) else ()
+        return (*initial, *moves, "min_scale")
 
     def __init__(self, n_states=2, n_steps=10, n_outputs=1, half_width=2):
         self.n_states = n_states

@@ -91,6 +91,12 @@ class HierarchicalMixtureModel(DecodedModel):
         """A component, and a vector whose posterior no proposal family resembles."""
         return [("categorical", self.n_components), "any"]
 
+    @property
+    def fixed_params(self):
+        """One component has no weight to fit."""
+        logits = ("logits",) if self.n_components == 1 else ()
+        return (*logits, *self.observation.fixed_params)
+
     def init_params(self, X, rng):
         """Components of unit spread, a network near the data's principal plane.
 
