@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections import namedtuple
 from functools import partial
 
 import autograd.numpy as anp
@@ -347,6 +348,14 @@ def test_latents_are_arrays_tuples_or_dicts(factors):
     def name(z):
         return {"a": z[:, 0], "b": z[:, 1:]}
 
+    Named = namedtuple("Named", "a b")
+
+    def field(z):
+        return Named(z[:, 0], z[:, 1:])
+
+    def join_fields(z):
+        return join((z.a, z.b))
+
     def join(z):
         if isinstance(z, dict):
             z = z["a"], z["b"]
@@ -356,7 +365,12 @@ def test_latents_are_arrays_tuples_or_dicts(factors):
         return z
 
     fits = []
-    for arrange, back in ((as_they_are, as_they_are), (split, join), (name, join)):
+    for arrange, back in (
+        (as_they_are, as_they_are),
+        (split, join),
+        (name, join),
+        (field, join_fields),
+    ):
 
         def sampler(params, n_samples, rng, arrange=arrange):
             z, x = model.sample(params, n_samples, rng)

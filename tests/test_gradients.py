@@ -56,6 +56,21 @@ def relative_error(model, params, X, gradient, seeds, **options):
     return np.linalg.norm(total / len(seeds) - exact) / np.linalg.norm(exact)
 
 
+def test_terms_of_a_log_joint_may_be_regressed_on_whole_rows():
+    class Terms(Chain):
+        term_columns = None
+
+    regressor = AmortisedGradientRegressor(gamma=0.3, alpha=0.1)
+    params, X = start(Chain(2, 4), 10)
+    estimates = []
+    for model in (Chain(2, 4), Terms(2, 4, half_width=1)):
+        for gradient in ("joint", "direct"):
+            run = training(model, params, gradient, regressor, 4, seed=0, n_sleep=60)
+            estimates.append(flat(run.estimate(run.sleep(), X).gradient))
+    for other in estimates[1:]:
+        np.testing.assert_allclose(other, estimates[0], rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("trend", [None, "constant", "linear"])
 @pytest.mark.parametrize("features", MAPS)
 @pytest.mark.parametrize("half_width", [None, 1], ids=["whole rows", "local terms"])

@@ -120,3 +120,11 @@ def test_network_starts_near_the_principal_plane():
     assert np.abs(slopes[:, 2:]).max() < 0.1
     residual = x - 3 - y @ slopes
     assert np.sqrt(np.mean(residual**2)) < 0.4
+
+
+def test_one_component_keeps_its_weight():
+    X = np.random.default_rng(0).standard_normal((60, 2))
+    model = HierarchicalMixtureModel(n_components=1, hidden=5)
+    fitter = WakeSleepFitter(model=model, n_sleep=100, max_iter=15, random_state=0)
+    assert fitter.fit(X).params_["logits"] == 0
+    assert fitter.params_["log_scale"].shape == (2,)

@@ -375,3 +375,22 @@ def test_fit_of_a_cycle_finds_less_noise():
     ).fit(X)
     start = model.init_params(X, np.random.default_rng(0))
     assert noise_scale(fitter.params_)[0] < 0.7 * noise_scale(start)[0]
+
+
+def test_one_state_is_a_normal_distribution():
+    X = 2 + np.random.default_rng(0).standard_normal((200, 3))
+    model = HiddenMarkovModel(1, n_steps=3)
+    options = {"n_sleep": 200, "max_iter": 150, "learning_rate": 0.05}
+    fitter = WakeSleepFitter(model=model, random_state=0, **options).fit(X)
+    assert fitter.params_["initial_logits"] == 0
+    exact = stats.norm(X.mean(), X.std()).logpdf(X).sum(axis=1).mean()
+    assert exact - 0.01 < fitter.score(X) <= exact
+
+
+def test_one_step_is_a_mixture():
+    X = np.random.default_rng(0).choice([-2.0, 2.0], (300, 1))
+    X = X + np.random.default_rng(1).standard_normal(X.shape)
+    model = HiddenMarkovModel(2, n_steps=1)
+    fitter = WakeSleepFitter(model=model, n_sleep=200, max_iter=30, random_state=0)
+    start = model.init_params(X, np.random.default_rng(0))["transition_logits"]
+    np.testing.assert_array_equal(fitter.fit(X).params_["transition_logits"], start)
