@@ -158,11 +158,11 @@ def check_model(fitter_or_model, X=None, random_state=None):
 
 def _finite_differences(model, params, draws, rng):
     """Relative error of the gradient along a random direction of each entry."""
-    z, x = draws.z, draws.x
-    function = lambda p: np.asarray(log_joint(model, p, z, x))  # noqa: E731
-    value, gradient = pullback(
-        lambda p: log_joint(model, p, z, x), params, model.fixed_params
-    )
+
+    def function(p):
+        return log_joint(model, p, draws.z, draws.x)
+
+    value, gradient = pullback(function, params, model.fixed_params)
     finite = np.isfinite(value)
     worst = 0.0
     for name, g in gradient(finite / finite.sum()).items():
@@ -219,12 +219,10 @@ def _conditional_importance(model, params, seed, pool, support):
         n_components=100, gamma="median", random_state=int(rng.integers(2**31 - 1))
     )
     center, scale = column_scaling(fit.x)
-    regressor.fit((fit.x - center) / scale, targets)
-    residual = targets - regressor.predict((fit.x - center) / scale).reshape(
-        targets.shape
-    )
+    rows, queries = (fit.x - center) / scale, (test.x - center) / scale
+    residual = targets - regressor.fit(rows, targets).predict(rows)
     proposal.fit_residuals(residual.T @ residual, FIT_DRAWS, 0.0)
-    moments = regressor.predict((test.x - center) / scale).reshape(TEST_DRAWS, -1)
+    moments = regressor.predict(queries)
     z = proposal.draw(moments, proposal.noise(rng, TEST_DRAWS, TEST_PROPOSALS))
     z = join(z, take(test.z, np.arange(TEST_DRAWS)[:, np.newaxis]))
     log_q = proposal.log_density(moments, z)

@@ -196,7 +196,6 @@ def _gammas(regressor, X, near):
 
 def feature_map(regressor, gamma, X, seed, Y):
     """The fitted feature map of a regressor with features."""
-    groups = None
     if has_transformer(regressor):
         features = clone(regressor.features)
     elif regressor.features == "fourier":

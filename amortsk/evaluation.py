@@ -8,21 +8,20 @@ from scipy.spatial.distance import cdist
 from amortsk.autodiff import pullback
 from amortsk.gradients import (
     MIN_EFFECTIVE_SAMPLE_SIZE,
-    PRIOR_WEIGHT,
-    mixture_log_density,
+    draw_candidates,
+    prior_draws,
 )
-from amortsk.latents import as_columns, map_parts, parts, repeat, take
+from amortsk.latents import map_parts, parts, repeat, take
 from amortsk.model import provides
 from amortsk.pairs import (
     flatten,
-    join,
     log_joint,
     log_joint_terms,
     log_prior,
     steps,
     weighted_pairs,
 )
-from amortsk.proposals import Proposal, category_range, normalise
+from amortsk.proposals import Categorical, Proposal, normalise
 from amortsk.regression import column_scaling, standardised
 from amortsk.terms import Block
 
@@ -98,27 +97,27 @@ class Posterior:
             self._fit_proposal(rows, targets, rng)
 
     def _fit_proposal(self, rows, targets, rng):
-        residual = targets - self._moments(rows)
+        residual = targets - self.regressor.predict(rows)
         self.proposal.fit_residuals(
             residual.T @ residual,
             len(rows),
             self.regressor._smoother.degrees_of_freedom(rng),
         )
-        self.n_prior = self.with_prior * int(np.ceil(PRIOR_WEIGHT * self.n_candidates))
-        self.noise = self.proposal.noise(rng, 1, self.n_candidates - self.n_prior)
-        index = rng.integers(len(self.draws.x), size=(1, self.n_prior))
-        self.prior_draws = take(self.draws.z, index)
-
-    def _moments(self, rows):
-        return self.regressor.predict(rows).reshape(len(rows), -1)
+        n_prior = prior_draws(self.model, self.n_candidates)
+        self.noise = self.proposal.noise(rng, 1, self.n_candidates - n_prior)
+        index = rng.integers(len(self.draws.x), size=(1, n_prior))
+        self.from_prior = take(self.draws.z, index)
 
     def latents(self, z):
-        """Latents as numbers: (n, k), or (n, n_terms, k) with local terms."""
-        shape = (len(parts(z)[0]), self.block.n_terms)
-        columns = latent_columns(z, self.supports, self.draws.z)
-        if self.block.columns is None:
-            return np.hstack(columns)
-        return np.concatenate([c.reshape(*shape, -1) for c in columns], axis=2)
+        """Latents as numbers, (n, n_terms, k); integers as indicators of values."""
+        n, columns = len(parts(z)[0]), []
+        triples = zip(parts(z), self.supports, parts(self.draws.z), strict=True)
+        for part, support, drawn in triples:
+            if support[0] == "categorical":
+                # The range of integers that are not declared is that of the draws.
+                part = Categorical(0, support, drawn).targets([part])
+            columns.append(part.reshape(n, self.block.n_terms, -1))
+        return np.concatenate(columns, axis=2, dtype=np.float64)
 
     def rows(self, X):
         """Rows of the regression at X."""
@@ -131,14 +130,11 @@ class Posterior:
             return
         for rows in steps(len(X), self.n_candidates, X.shape[1]):
             x = X[rows]
-            moments = self._moments(self.rows(x))
-            z = self.proposal.draw(moments, self.noise)
-            if self.n_prior:
-                z = join(z, repeat(self.prior_draws, len(x)))
-            log_q = self.proposal.log_density(moments, z)
-            if self.n_prior:
-                share = self.n_prior / self.n_candidates
-                log_q = mixture_log_density(log_q, self.model, self.params, z, share)
+            moments = self.regressor.predict(self.rows(x))
+            from_prior = repeat(self.from_prior, len(x))
+            z, log_q = draw_candidates(
+                self.proposal, moments, self.noise, from_prior, self.model, self.params
+            )
             yield rows, z, self._log_joint(z, x) - log_q
 
     def _weighted_sleep(self, X):
@@ -277,21 +273,6 @@ def energy_score(X, draws):
     n = len(draws)
     spread = cdist(draws, draws).sum() / (n * max(n - 1, 1))
     return 0.5 * spread - cdist(X, draws).mean(1)
-
-
-def latent_columns(z, supports, draws):
-    """Every part of z as (n, k) numbers; integers as indicators of their values.
-
-    The range of integers that are not declared is read from `draws`.
-    """
-    columns = []
-    for part, support, drawn in zip(parts(z), supports, parts(draws), strict=True):
-        flat = as_columns(part)
-        if support[0] == "categorical":
-            low, n = category_range(support, drawn)
-            flat = flat[..., np.newaxis] == low + np.arange(n)
-        columns.append(flat.reshape(len(flat), -1).astype(np.float64))
-    return columns
 
 
 def posterior_block(regression, z):

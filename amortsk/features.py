@@ -120,18 +120,13 @@ class RandomFourierFeatures(
         self._check_parameters(len(groups))
         rng = check_random_state(self.random_state)
         n_pairs = (self.n_components + 1) // 2
-        sizes = np.full(len(groups), n_pairs // len(groups))
-        sizes[: n_pairs % len(groups)] += 1
-        self.frequencies_ = np.zeros((X.shape[1], n_pairs))
-        for group, block in zip(
-            groups, np.split(np.arange(n_pairs), np.cumsum(sizes)[:-1]), strict=True
-        ):
-            self.frequencies_[np.ix_(group, block)] = self._draw(
-                len(group), len(block), rng
-            )
-        self.amplitudes_ = np.repeat(1 / np.sqrt(sizes), sizes)
-        self.frequencies_ = self.frequencies_.astype(X.dtype, copy=False)
-        self.amplitudes_ = self.amplitudes_.astype(X.dtype, copy=False)
+        blocks = np.array_split(np.arange(n_pairs), len(groups))
+        sizes = [len(block) for block in blocks]
+        self.frequencies_ = np.zeros((X.shape[1], n_pairs), dtype=X.dtype)
+        for group, block, size in zip(groups, blocks, sizes, strict=True):
+            drawn = self._draw(len(group), size, rng)
+            self.frequencies_[np.ix_(group, block)] = drawn
+        self.amplitudes_ = np.repeat(1 / np.sqrt(sizes), sizes).astype(X.dtype)
         self._n_features_out = self.n_components
         return self
 
@@ -209,32 +204,27 @@ def check_groups(groups, n_features):
     """
     if groups is None:
         return [np.arange(n_features)]
-    if isinstance(groups, str):
-        if groups == "columns":
-            return list(np.arange(n_features)[:, np.newaxis])
+    if isinstance(groups, str) and groups == "columns":
+        return list(np.arange(n_features)[:, np.newaxis])
+    listed = np.iterable(groups) and not isinstance(groups, str)
+    checked = [np.atleast_1d(np.asarray(group)) for group in groups] if listed else []
+    if not checked or not all(are_columns(group, n_features) for group in checked):
         raise ValueError(
-            f"groups must be None, 'columns' or index arrays, got {groups!r}"
+            "groups must be None, 'columns' or a list of arrays of column indices in "
+            f"0..{n_features - 1}, got {groups!r}"
         )
-    if not np.iterable(groups):
-        raise ValueError(
-            f"groups must be None, 'columns' or a list of index arrays, got {groups!r}"
-        )
-    checked = [np.atleast_1d(np.asarray(group)) for group in groups]
-    for group in checked:
-        if (
-            group.ndim != 1
-            or group.dtype.kind not in "iu"
-            or not group.size
-            or group.min() < 0
-            or group.max() >= n_features
-        ):
-            raise ValueError(
-                f"groups must hold arrays of column indices in 0..{n_features - 1}, "
-                f"got {group!r}"
-            )
-    if not checked:
-        raise ValueError("groups must name at least one group of columns")
     return checked
+
+
+def are_columns(array, n_features, lowest=0):
+    """Whether an array holds indices of columns, or -1 too where that is `lowest`."""
+    return (
+        array.ndim == 1
+        and array.dtype.kind in "iu"
+        and np.any(array >= 0)
+        and array.min() >= lowest
+        and array.max() < n_features
+    )
 
 
 class PolynomialTrend:

@@ -374,12 +374,8 @@ class WakeSleepFitter(
                     "WakeSleepFitter needs log_joint, sampler and init_params, or a "
                     "model= such as amortsk.models.FactorAnalysisModel(2)"
                 )
-            return FunctionModel(
-                *functions,
-                log_prior=self.log_prior,
-                latent_support=self.latent_support,
-                term_columns=self.term_columns,
-            )
+            optional = (self.log_prior, self.latent_support, self.term_columns)
+            return FunctionModel(*functions, *optional)
         if any(part is not None for part in (*functions, self.log_prior)):
             raise ValueError(
                 "give either model= or the functions log_joint, sampler, init_params "
@@ -389,7 +385,7 @@ class WakeSleepFitter(
             raise ValueError(
                 f"model must be a LatentVariableModel instance, got {self.model!r}"
             )
-        model = clone(self.model, safe=False)
+        model = clone(self.model)
         if self.term_columns is not None:
             try:
                 model.term_columns = self.term_columns
@@ -414,19 +410,13 @@ class WakeSleepFitter(
         return regressor
 
     def _check_parameters(self):
-        for name, least in (
-            ("n_sleep", 2),
-            ("n_proposals", 2),
-            ("batch_size", 1),
-            ("max_iter", 1),
-        ):
+        least_of = {"n_sleep": 2, "n_proposals": 2, "batch_size": 1, "max_iter": 1}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < least:
                 raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
-        for name in ("learning_rate", "tol"):
+        for name in ("learning_rate", *(["tol"] if self.tol is not None else [])):
             value = getattr(self, name)
-            if name == "tol" and value is None:
-                continue
             if not isinstance(value, Real) or not 0 < value < np.inf:
                 raise ValueError(f"{name} must be a positive number, got {value!r}")
         for name in ("log_joint", "sampler", "log_prior"):
@@ -630,7 +620,6 @@ class WakeSleepFitter(
             self._n_sampled += 1
         else:
             seed = check_random_state(random_state).randint(2**31 - 1)
-            seed = np.random.SeedSequence(int(seed))
         draws = draw(self.model_, self.params_, n_samples, seed, covariates=covariates)
         return (draws.x, draws.z) if return_latent else draws.x
 

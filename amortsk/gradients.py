@@ -29,6 +29,7 @@ from amortsk.pairs import (
 )
 from amortsk.proposals import Proposal, normalise
 from amortsk.regression import mean_weights
+from amortsk.sleep import Draws
 
 # Directions whose scores choose bandwidth and ridge.
 N_DIRECTIONS = 8
@@ -78,12 +79,9 @@ class Estimator:
 
     def select(self, params, sleep, wake, rng):
         """Choose bandwidth and ridge by leave-one-out on this estimator's targets."""
-        if not self.regression.chosen_by_leave_one_out:
-            self.regression.select(sleep.first, None, rng)
-            return
-        targets = self.targets(params, sleep.first, wake, rng)
-        if targets.ndim == 2:
-            targets = targets[:, np.newaxis]
+        targets = None
+        if self.regression.chosen_by_leave_one_out:
+            targets = self.targets(params, sleep.first, wake, rng)
         self.regression.select(sleep.first, targets, rng)
 
     def targets(self, params, draws, wake, rng):
@@ -115,7 +113,8 @@ class Joint(Estimator):
     def estimate(self, params, sleep, wake, rng):
         """Estimate the mean score at the rows of `wake`."""
         fitted = self.regression.fit(sleep, rng)
-        queries = [f.mean_query(wake) for f in fitted]
+        mean = np.full(len(wake), 1 / len(wake))
+        queries = [f.queries(wake, mean) for f in fitted]
 
         def of_chunk(draws):
             return self.of_chunk(params, draws, mean_weights(fitted, queries, draws))
@@ -129,45 +128,30 @@ class Joint(Estimator):
             params,
             self.fixed,
         )
-        weights = _spread(weights, value)
+        if np.ndim(weights) < np.ndim(value):
+            # One weight serves all terms of a draw.
+            weights = np.broadcast_to(weights[:, np.newaxis], np.shape(value))
         return np.sum(weights * value), gradient(weights)
 
 
 class Direct(Joint):
     """Regress the gradient itself, parameter by parameter.
 
-    Equal to `Joint` and far dearer: the N x P Jacobian is formed, a chunk at a time.
+    Equal to `Joint` and far dearer: one reverse pass for every draw.
     """
 
     name = "direct"
 
     def of_chunk(self, params, draws, weights):
         """Objective and gradient contributed by one chunk of draws."""
-        rows, spreads = [], []
-        objective = 0.0
-        for n in range(len(draws.x)):
-            row = slice(n, n + 1)
-            value, gradient = pullback(
-                lambda p, row=row: log_joint_terms(
-                    self.model, p, take(draws.z, row), draws.x[row]
-                ),
-                params,
-                self.fixed,
+        rows = [slice(n, n + 1) for n in range(len(draws.x))]
+        results = [
+            super(Direct, self).of_chunk(
+                params, Draws(take(draws.z, row), draws.x[row]), weights[row]
             )
-            spread = _spread(weights[row], value)
-            objective += np.sum(spread * value)
-            units = np.eye(value.size) if value.ndim == 2 else np.ones((1, 1))
-            rows.append([gradient(unit) for unit in units])
-            spreads.append(spread.reshape(-1))
-        names = rows[0][0]
-        jacobian = {
-            name: np.array([[g[name] for g in terms] for terms in rows])
-            for name in names
-        }
-        spreads = np.array(spreads)
-        return objective, {
-            name: np.tensordot(spreads, J, axes=2) for name, J in jacobian.items()
-        }
+            for row in rows
+        ]
+        return _total(results)[:2]
 
 
 class Likelihood(Estimator):
@@ -301,19 +285,12 @@ class Importance(Estimator):
 
     def candidates(self, moments, rng):
         """Draws for every row, and their density under all that they are drawn from."""
-        n_rows = len(moments)
-        n_prior = self.with_prior * int(np.ceil(PRIOR_WEIGHT * self.n_proposals))
+        n_rows, n_prior = len(moments), prior_draws(self.model, self.n_proposals)
         noise = self.proposal.noise(rng, n_rows, self.n_proposals - n_prior)
-        z = self.proposal.draw(moments, noise)
-        log_q = self.proposal.log_density
-        if not n_prior:
-            return z, log_q(moments, z)
         index = rng.integers(len(parts(self.sleep_z)[0]), size=(n_rows, n_prior))
-        z = join(z, take(self.sleep_z, index))
-        share = n_prior / self.n_proposals
-        return z, mixture_log_density(
-            log_q(moments, z), self.model, self.sleep_params, z, share
-        )
+        from_prior = take(self.sleep_z, index)
+        model, params = self.model, self.sleep_params
+        return draw_candidates(self.proposal, moments, noise, from_prior, model, params)
 
 
 class SleepImportance(Estimator):
@@ -468,13 +445,24 @@ def make_estimator(gradient, model, regression, whole, n_proposals, supports):
     )
 
 
-def mixture_log_density(log_q, model, params, z, share):
-    """Log-density of candidates drawn from a proposal and, in part, from the prior.
+def prior_draws(model, n_candidates):
+    """How many candidates the prior draws: a tenth, none where it is not known."""
+    share = PRIOR_WEIGHT * provides(model, "log_prior")
+    return int(np.ceil(share * n_candidates))
+
+
+def draw_candidates(proposal, moments, noise, from_prior, model, params):
+    """Draws from a proposal and, in part, from the prior; and their log-density.
 
     Every candidate's density is that of the whole mixture (the balance heuristic).
     """
-    log_p = log_prior(model, params, flatten(z)).reshape(log_q.shape)
-    return np.logaddexp(np.log1p(-share) + log_q, np.log(share) + log_p)
+    z = join(proposal.draw(moments, noise), from_prior)
+    log_q = proposal.log_density(moments, z)
+    share = parts(from_prior)[0].shape[1] / log_q.shape[1]
+    if share:
+        log_p = log_prior(model, params, flatten(z)).reshape(log_q.shape)
+        log_q = np.logaddexp(np.log1p(-share) + log_q, np.log(share) + log_p)
+    return z, log_q
 
 
 def _total(results):
@@ -489,15 +477,3 @@ def _weighed(results):
         add(gradients),
         float(np.median(np.concatenate(sizes))),
     )
-
-
-def _spread(weights, value):
-    """Weights shaped like a log-joint of local terms, where they are one a draw."""
-    if np.shape(weights) == np.shape(value):
-        return weights
-    if np.ndim(value) != 2 or np.ndim(weights) != 1:
-        raise ValueError(
-            f"log_joint must return one column for each row of term_columns, shape "
-            f"{np.shape(weights)}, got {np.shape(value)}"
-        )
-    return np.repeat(weights[:, np.newaxis], np.shape(value)[1], axis=1)

@@ -119,28 +119,21 @@ class FunctionModel(LatentVariableModel):
 
     def __init__(
         self,
-        log_joint=None,
-        sampler=None,
-        init_params=None,
-        *,
+        log_joint,
+        sampler,
+        init_params,
         log_prior=None,
         latent_support=None,
         term_columns=None,
     ):
         # Attributes shadow the methods: the user's functions are the methods.
-        self.log_joint = log_joint
-        self.sampler = sampler
-        self.init = init_params
+        self.log_joint, self.sample, self.init = log_joint, sampler, init_params
         if log_prior is not None:
             self.log_prior = log_prior
-        self.latent_support = latent_support
-        self.term_columns = term_columns
+        self.latent_support, self.term_columns = latent_support, term_columns
 
     def init_params(self, X, rng):
         return self.init(X, rng) if callable(self.init) else self.init
-
-    def sample(self, params, n_samples, rng):
-        return self.sampler(params, n_samples, rng)
 
 
 def provides(model, *names):

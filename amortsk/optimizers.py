@@ -24,7 +24,7 @@ class Adam:
         self.learning_rate = learning_rate
         self.decay_rates = decay_rates
         self.n_steps = 0
-        self.first, self.second = {}, {}
+        self.first, self.second, self.scale = {}, {}, {}
 
     def step(self, params, gradient, factor=1.0):
         """New parameters; the arrays given are not changed."""
@@ -38,18 +38,13 @@ class Adam:
             scale = np.sqrt(second / (1 - b2**self.n_steps)) + 1e-8
             rate = factor * self.learning_rate / (1 - b1**self.n_steps)
             stepped[name] = params[name] + rate * first / scale
+            self.scale[name] = scale
         return stepped
 
     def precondition(self, gradient):
         """The gradient in units of its own recent size, one flat vector."""
-        b2 = self.decay_rates[1]
         return np.concatenate(
-            [
-                np.ravel(
-                    g / (np.sqrt(self.second[name] / (1 - b2**self.n_steps)) + 1e-8)
-                )
-                for name, g in gradient.items()
-            ]
+            [np.ravel(g / self.scale[name]) for name, g in gradient.items()]
         )
 
 

@@ -161,47 +161,28 @@ def weighted_statistics(model, params, z, statistics, totals, fixed):
         Without the base measure.
     gradient : dict of ndarray
     """
-    shape = statistics[0].shape
 
     def objective(p):
         value = anp.dot(totals, call(model, "log_prior", p, z))
         if provides(model, "weighted_log_likelihood"):
             return value + model.weighted_log_likelihood(p, z, statistics, totals)
         for C, eta in zip(statistics, call(model, "natural_params", p, z), strict=True):
-            value = value + anp.sum(_unbroadcast(C, np.shape(eta)) * eta)
-        psi = call(model, "log_normalizer", p, z)
-        if np.shape(psi) == shape:
-            return value - anp.sum(anp.dot(totals, psi))
-        every = np.broadcast_to(totals[:, np.newaxis], shape)
-        return value - anp.sum(_unbroadcast(every, np.shape(psi)) * psi)
+            value = value + anp.sum(C * eta)
+        every = np.broadcast_to(totals[:, np.newaxis], statistics[0].shape)
+        return value - anp.sum(every * call(model, "log_normalizer", p, z))
 
     value, gradient = pullback(objective, params, fixed)
     return float(value), gradient(1.0)
 
 
-def _unbroadcast(weights, shape):
-    """Sum weights of shape (n, d) down to an array that broadcasts to it."""
-    if shape == weights.shape:
-        return weights
-    shape = (1,) * (2 - len(shape)) + shape
-    axes = tuple(i for i in range(2) if shape[i] == 1)
-    return weights.sum(axes, keepdims=True).reshape(shape)
-
-
 def natural_log_likelihood(model, params, z, x):
     """log p(x_m | z_n) less the base measure, of shape (m, n)."""
-    d = x.shape[1]
-    value = -_rows(call(model, "log_normalizer", params, z), d).sum(1)
+    ones = np.ones(x.shape[1])
+    value = -np.sum(call(model, "log_normalizer", params, z) * ones, -1)
     etas = call(model, "natural_params", params, z)
     for S, eta in zip(model.sufficient_statistics(x), etas, strict=True):
-        value = value + S @ _rows(eta, d).T
+        value = value + S @ (np.atleast_2d(eta) * ones).T
     return value
-
-
-def _rows(array, n_features):
-    """An array that broadcasts to (n, n_features), with its own or a single row."""
-    n_rows = len(array) if np.ndim(array) == 2 else 1
-    return np.broadcast_to(array, (n_rows, n_features))
 
 
 def directional_score(function, params, name, rng):

@@ -196,15 +196,16 @@ class Categorical:
         self.indices = [index]
         self.shape = array.shape[1:]
         self.n_columns = int(np.prod(self.shape))
-        self.low, self.n_categories = category_range(support, array)
+        self.low, n = 0, support[1]
+        if n is None:
+            self.low, n = int(array.min()), int(array.max()) - int(array.min()) + 1
+        self.n_categories = int(n)
         self.n_targets = self.n_columns * self.n_categories
 
     def targets(self, arrays):
-        one_hot = as_columns(arrays[0])[..., np.newaxis] == self._categories()
+        categories = self.low + np.arange(self.n_categories)
+        one_hot = as_columns(arrays[0])[..., np.newaxis] == categories
         return one_hot.reshape(len(one_hot), -1).astype(np.float64)
-
-    def _categories(self):
-        return self.low + np.arange(self.n_categories)
 
     def probabilities(self, moments):
         p = moments.reshape(len(moments), self.n_columns, self.n_categories)
@@ -226,13 +227,6 @@ class Categorical:
         m, c = np.arange(len(z))[:, np.newaxis, np.newaxis], np.arange(self.n_columns)
         values = log_p[m, c, np.clip(z, 0, self.n_categories - 1)]
         return np.where(inside, values, -np.inf).sum(2)
-
-
-def category_range(support, array):
-    """Lowest integer and number of integers of a categorical part."""
-    if support[1] is not None:
-        return 0, int(support[1])
-    return int(array.min()), int(array.max()) - int(array.min()) + 1
 
 
 class Unit:

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import gen_batches
 
 from amortsk.design import Design, choose, learns
 from amortsk.features import PolynomialTrend
@@ -59,6 +60,8 @@ class Regression:
             None where leave-one-out chooses nothing.
         rng : numpy.random.Generator
         """
+        if targets is not None:
+            targets = targets.reshape(len(draws.x), self.n_terms, -1)
         previous = self.choices or [(None, None, None)] * len(self.blocks)
         self.scalings, self.ranges, self.choices = [], [], []
         for block, (gamma, _, _) in zip(self.blocks, previous, strict=True):
@@ -156,22 +159,17 @@ class FittedBlock:
         rows = standardised(self.block, self.scaling, x)
         return self.design.columns(np.clip(rows, *self.range))
 
-    def mean_query(self, x):
-        """Query for the mean over rows of the sum over terms."""
-        step = max(1, QUERY_ROWS // self.block.n_terms)
-        total = sum(
-            self.query_columns(x[i : i + step]).sum(0) for i in range(0, len(x), step)
-        )
-        return self.smoother.query(total / len(x))
-
     def queries(self, x, factors=None):
-        """Query for every row of x, or for sums over rows times each of the factors."""
+        """Query for every row of x, or for sums over rows times each of the factors.
+
+        All terms of a row share its factors.
+        """
         if factors is None:
             return self.smoother.query(self.query_columns(x))
-        total = sum(
-            factors[i : i + QUERY_ROWS].T @ self.query_columns(x[i : i + QUERY_ROWS])
-            for i in range(0, len(x), QUERY_ROWS)
-        )
+        total, n_terms = 0.0, self.block.n_terms
+        for rows in gen_batches(len(x), max(1, QUERY_ROWS // n_terms)):
+            repeated = np.repeat(factors[rows], n_terms, axis=0)
+            total = total + repeated.T @ self.query_columns(x[rows])
         return self.smoother.query(total)
 
     def weights(self, draws, query):

@@ -1,5 +1,7 @@
 """Penalised least squares: weights of sleep rows, and closed-form leave-one-out."""
 
+from contextlib import suppress
+
 import numpy as np
 from scipy import linalg
 
@@ -33,12 +35,9 @@ class PrimalSmoother:
         self.penalty = np.full(len(gram), alpha, dtype=gram.dtype)
         self.penalty[:n_trend] = 0
         system = gram + np.diag(self.penalty)
-        self._factor = None
-        try:
+        well_conditioned = False
+        with suppress(linalg.LinAlgError):
             self._factor = linalg.cho_factor(system, check_finite=False)
-        except linalg.LinAlgError:
-            well_conditioned = False
-        else:
             pivots = np.diag(self._factor[0])
             # The condition number is at least this ratio of pivots, squared.
             ratio = pivots.min() / pivots.max()

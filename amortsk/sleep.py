@@ -1,10 +1,9 @@
 """Sleep: draws of latents and observations from the model, in chunks."""
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 
-from amortsk.latents import check_latents, concatenate, map_parts, parts, take
+from amortsk.latents import as_columns, check_latents, concatenate, parts, take
 from amortsk.model import call, name_of
 
 # Rows of the regression in one chunk, whatever n_jobs, so that results are the same.
@@ -60,9 +59,8 @@ class Sleep:
         pool=None,
     ):
         self.model, self.params, self.n_samples = model, params, n_samples
-        sizes = [chunk_rows] * (n_samples // chunk_rows)
-        if n_samples % chunk_rows:
-            sizes.append(n_samples % chunk_rows)
+        starts = range(0, n_samples, chunk_rows)
+        sizes = [min(chunk_rows, n_samples - start) for start in starts]
         self.chunks = list(zip(sizes, seed.spawn(len(sizes)), strict=True))
         self.n_jobs, self.pool = n_jobs, pool
         self.n_redrawn = 0
@@ -85,14 +83,10 @@ class Sleep:
             (function, self.model, self.params, *chunk, self.pool)
             for chunk in self.chunks
         ]
-        if effective_n_jobs(self.n_jobs) == 1:
-            # One chunk at a time: what is summed need not be kept.
-            results = (_apply(*task) for task in tasks)
-        else:
-            parallel = Parallel(n_jobs=self.n_jobs)
-            results = parallel(delayed(_apply)(*task) for task in tasks)
+        # One chunk at a time: what is summed need not be kept.
+        parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
         self.n_redrawn = 0
-        for result, n_redrawn in results:
+        for result, n_redrawn in parallel(delayed(_apply)(*task) for task in tasks):
             self.n_redrawn += n_redrawn
             yield result
 
@@ -117,7 +111,8 @@ def draw(model, params, n_samples, seed, pool=None, *, covariates=None):
     z, x = draw_once(model, params, n_samples, rng, covariates)
     n_redrawn = 0
     while True:
-        finite = _finite_rows(z, x)
+        arrays = (as_columns(part) for part in (x, *parts(z)))
+        finite = np.all([np.isfinite(a).all(1) for a in arrays], axis=0)
         n_bad = int(np.sum(~finite))
         if not n_bad:
             return Draws(z, x, n_redrawn)
@@ -157,11 +152,3 @@ def draw_once(model, params, n_samples, rng, covariates=None):
                 f"{columns} of x, which had shape {x.shape}"
             )
     return z, x.astype(np.float64, copy=False)
-
-
-def _finite_rows(z, x):
-    finite = np.isfinite(x).all(1)
-    for part in parts(map_parts(np.asarray, z)):
-        if part.dtype.kind == "f":
-            finite &= np.isfinite(part.reshape(len(part), -1)).all(1)
-    return finite

@@ -4,6 +4,8 @@ from numbers import Integral
 
 import numpy as np
 
+from amortsk.features import are_columns
+
 
 def windows(n_columns, half_width):
     """Columns within `half_width` of each column, for terms of a series.
@@ -57,24 +59,13 @@ def check_term_columns(term_columns, n_features):
     ValueError
         If they are not column indices, or -1.
     """
-    if not np.iterable(term_columns) or not len(term_columns):
+    listed = np.iterable(term_columns)
+    checked = [np.asarray(columns) for columns in term_columns] if listed else []
+    if not checked or not all(are_columns(c, n_features, lowest=-1) for c in checked):
         raise ValueError(
-            "term_columns must hold a row of columns for each term, got "
-            f"{term_columns!r}"
+            "term_columns must hold, for each term, indices of columns in "
+            f"0..{n_features - 1} (or -1 beyond the ends), got {term_columns!r}"
         )
-    checked = [np.asarray(columns) for columns in term_columns]
-    for columns in checked:
-        if (
-            columns.ndim != 1
-            or columns.dtype.kind not in "iu"
-            or not np.any(columns >= 0)
-            or columns.min() < -1
-            or columns.max() >= n_features
-        ):
-            raise ValueError(
-                "term_columns must hold, for each term, indices of columns in "
-                f"0..{n_features - 1} (or -1 beyond the ends), got {columns!r}"
-            )
     return checked
 
 

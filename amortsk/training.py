@@ -88,7 +88,6 @@ class Training:
         self.n_iter = 0
         self.next_choice, self.gap = 0, FIRST_GAP
         self.n_skipped_in_a_row = 0
-        self.begin_history(1)
 
     def adopt(self, options):
         """Take over what may change from one call to the next."""
@@ -110,7 +109,7 @@ class Training:
         """A generator on that child."""
         return np.random.default_rng(self.seed(*key))
 
-    def sleep(self, n_samples=None, params=None, key=None):
+    def sleep(self, n_samples=None, key=None):
         """A sleep set at the current parameters; its draws are made when asked for."""
         n_samples = n_samples or self.n_sleep
         chunk_rows = max(1, CHUNK_ROWS // self.regression.n_terms)
@@ -118,7 +117,7 @@ class Training:
             chunk_rows = n_samples  # the exact kernel needs all rows at once
         return Sleep(
             self.model,
-            params or self.params,
+            self.params,
             n_samples,
             self.seed(*(key or (SLEEP, self.n_iter))),
             chunk_rows=chunk_rows,
@@ -178,8 +177,7 @@ class Training:
         NaN where no windows were used, term_columns are not windows, the rows too few,
         or wider windows too wide for the trend.
         """
-        estimator = getattr(self.estimator, "current", self.estimator)
-        if estimator.regression is not self.regression:
+        if self.estimator.regression is not self.regression:
             return np.nan
         widened = widen(check_term_columns(self.model.term_columns, X.shape[1]))
         if widened is None or len(X) < MIN_PARTS:

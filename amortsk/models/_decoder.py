@@ -7,6 +7,12 @@ import autograd.numpy as np
 from amortsk.model import LatentVariableModel
 from amortsk.observation import LOG_2PI, Bernoulli, Gaussian, Observation, Poisson
 
+OBSERVATIONS = {
+    "gaussian": Gaussian(shared=True),
+    "bernoulli": Bernoulli(),
+    "poisson": Poisson(),
+}
+
 
 def check_positive_int(name, value):
     """Raise a ValueError unless the argument is a positive integer."""
@@ -22,8 +28,21 @@ class ObservedModel(LatentVariableModel):
 
     @property
     def _observation(self):
-        """The observation, made from its name if that was given."""
-        return make_observation(self.observation)
+        """The observation, by its name if that was given.
+
+        Raises
+        ------
+        ValueError
+            If the name is unknown.
+        """
+        if isinstance(self.observation, Observation):
+            return self.observation
+        if self.observation not in tuple(OBSERVATIONS):
+            raise ValueError(
+                f"observation must be one of {sorted(OBSERVATIONS)} or an Observation, "
+                f"got {self.observation!r}"
+            )
+        return OBSERVATIONS[self.observation]
 
     @property
     def fixed_params(self):
@@ -140,8 +159,9 @@ def init_network(sizes, rng, prefix=""):
     return params
 
 
-def network(params, z, n_layers, prefix=""):
+def network(params, z, prefix=""):
     """Output of a multilayer perceptron with tanh units, linear in the last layer."""
+    n_layers = sum(name.startswith(f"{prefix}weights_") for name in params)
     for i in range(n_layers):
         z = np.dot(z, params[f"{prefix}weights_{i}"]) + params[f"{prefix}biases_{i}"]
         if i < n_layers - 1:
@@ -164,26 +184,3 @@ def hidden_sizes(hidden, name="hidden"):
             f"{name} must be a positive int or a tuple of them, got {hidden!r}"
         )
     return sizes
-
-
-def make_observation(observation):
-    """An observation from its name, or the one given.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    """
-    if isinstance(observation, Observation):
-        return observation
-    named = {
-        "gaussian": lambda: Gaussian(shared=True),
-        "bernoulli": Bernoulli,
-        "poisson": Poisson,
-    }
-    if not isinstance(observation, str) or observation not in named:
-        raise ValueError(
-            f"observation must be one of {sorted(named)} or an Observation, got "
-            f"{observation!r}"
-        )
-    return named[observation]()

@@ -75,7 +75,7 @@ class DecoderModel(DecodedModel):
 
     def decode(self, params, z):
         """Output of the network, of shape (n, n_features)."""
-        return network(params, z, sum(name.startswith("weights_") for name in params))
+        return network(params, z)
 
     def draw_latents(self, params, n_samples, rng):
         """Draws from the prior, of shape (n_samples, n_latent)."""

@@ -125,8 +125,9 @@ class HierarchicalMixtureModel(DecodedModel):
         _, deviations, axes = np.linalg.svd(X - offset, full_matrices=False)
         axes = deviations[:L, np.newaxis] * axes[:L] / np.sqrt(len(X))
         plane = offset + np.dot(y[:, : len(axes)], axes) / SPREAD
-        last = self._n_layers() - 1
-        units = np.tanh(network(params, y, last)) if last else y
+        last = len(sizes) - 2
+        inner = {name: params[name] for name in list(params)[: 2 * last]}
+        units = np.tanh(network(inner, y)) if last else y
         ridge = Ridge(alpha=0.003 * len(y)).fit(units, plane)
         params[f"weights_{last}"] = ridge.coef_.T
         params[f"biases_{last}"] = ridge.intercept_
@@ -142,7 +143,7 @@ class HierarchicalMixtureModel(DecodedModel):
 
     def decode(self, params, z):
         """Output of the network at y, of shape (n, n_features)."""
-        return network(params, z[1], self._n_layers())
+        return network(params, z[1])
 
     def draw_latents(self, params, n_samples, rng):
         """Draws of components (n_samples,) and vectors (n_samples, latent_dim)."""
@@ -171,15 +172,8 @@ class HierarchicalMixtureModel(DecodedModel):
 
     def log_component(self, params, y):
         """log p(c, y) for every component c, of shape (n, K)."""
-        residual = y[:, np.newaxis] - params["means"]
-        inverse = np.linalg.inv(self.factors(params))
-        white = np.einsum("kij,nkj->nki", inverse, residual)
-        log_det = np.sum(params["log_diagonal"], axis=1)
-        return (
-            self.log_weights(params)
-            - 0.5 * (np.sum(white**2, axis=2) + self.latent_dim * LOG_2PI)
-            - log_det
-        )
+        every = [np.full(len(y), c) for c in range(self.n_components)]
+        return np.stack([self.log_prior(params, (c, y)) for c in every], axis=1)
 
     def log_weights(self, params):
         """Log of the floored component weights, of shape (K,)."""
@@ -203,11 +197,7 @@ class HierarchicalMixtureModel(DecodedModel):
             + 5.0 * np.sum(params["log_diagonal"])
             + 0.01 * np.sum(inverse**2)
         )
-        network_size = sum(
-            np.sum(params[f"weights_{i}"] ** 2) for i in range(self._n_layers())
-        )
+        weights = [params[name] for name in params if name.startswith("weights_")]
+        network_size = sum(np.sum(w**2) for w in weights)
         sparsity = -10.0 * np.sum(self.log_weights(params))
         return self.strength * (sparsity - compact - 0.25 * network_size)
-
-    def _n_layers(self):
-        return len(hidden_sizes(self.hidden)) + 1

@@ -183,10 +183,10 @@ class NeuralProcessModel(LatentVariableModel):
         """
         x, y, filled = contexts
         pairs = np.stack([x.ravel(), y.ravel()], axis=1)
-        features = np.reshape(self._network(params, "pair", pairs), (*x.shape, -1))
+        features = np.reshape(network(params, pairs, "pair_"), (*x.shape, -1))
         share = filled / onp.maximum(filled.sum(axis=1, keepdims=True), 1)
         pooled = np.sum(features * share[:, :, None], axis=1)
-        output = self._network(params, "set", np.tanh(pooled))
+        output = network(params, np.tanh(pooled), "set_")
         mean, raw = output[:, : self.n_latent], output[:, self.n_latent :]
         return mean, 0.1 + 0.9 / (1 + np.exp(-raw))
 
@@ -203,7 +203,7 @@ class NeuralProcessModel(LatentVariableModel):
         """
         tiled = np.repeat(z, x.shape[1], axis=0)
         inputs = np.concatenate([x.reshape(-1, 1), tiled], axis=1)
-        output = np.reshape(self._network(params, "value", inputs), (*x.shape, 2))
+        output = np.reshape(network(params, inputs, "value_"), (*x.shape, 2))
         return output[:, :, 0], MIN_SCALE + np.logaddexp(0.0, output[:, :, 1])
 
     def predict_values(self, params, e, x):
@@ -234,10 +234,6 @@ class NeuralProcessModel(LatentVariableModel):
         _, (_, y, filled) = self.unpack(x)
         log_prob = -0.5 * (np.square((y - mean) / scale) + LOG_2PI) - np.log(scale)
         return self.log_prior(params, e) + np.sum(filled * log_prob, axis=1)
-
-    def _network(self, params, name, inputs):
-        n_layers = len(hidden_sizes(self.hidden)) + 1
-        return network(params, inputs, n_layers, f"{name}_")
 
 
 def _slots(sets, n_slots, name):

@@ -80,10 +80,6 @@ class SoftplusGaussianModel(DecodedModel):
         """Draws from the prior, of shape (n_samples, n_components)."""
         return rng.standard_normal((n_samples, len(params["coefficients"])))
 
-    def log_prior(self, params, z):
-        """Log-density of the latents, of shape (n,)."""
-        return -0.5 * (np.sum(np.square(z), axis=1) + z.shape[1] * LOG_2PI)
-
     def exact_log_likelihood(self, params, X):
         """Log-likelihood of each row of X, of shape (n,)."""
         b, scale = params["coefficients"], noise_scale(params)

@@ -144,13 +144,11 @@ class StateSpaceModel(SeriesModel, ObservedModel):
 
     def transition(self, params, z):
         """Mean of the next state, for rows of states."""
-        n_layers = len(hidden_sizes(self.transition_hidden, "transition_hidden")) + 1
-        return np.tanh(network(params, z, n_layers, "transition_"))
+        return np.tanh(network(params, z, "transition_"))
 
     def emission(self, params, z):
         """Output at rows of states, of shape (n, n_outputs)."""
-        n_layers = len(hidden_sizes(self.emission_hidden, "emission_hidden")) + 1
-        return network(params, z, n_layers, "emission_")
+        return network(params, z, "emission_")
 
     def sample(self, params, n_samples, rng):
         """Draw paths of states, (n, n_steps, latent_dim), and series."""

@@ -109,7 +109,7 @@ class VAE:
         encoder = self.encoder_ if encoder is None else encoder
         layers = {name.removeprefix(PREFIX): w for name, w in encoder.items()}
         rows = (X - self.center) / self.scale
-        output = network(layers, rows, len(self.hidden) + 1)
+        output = network(layers, rows)
         k = output.shape[1] // 2
         return output[:, :k], output[:, k:]
 
