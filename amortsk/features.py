@@ -176,7 +176,7 @@ class RandomFourierFeatures(
         n = self.n_components
         if not isinstance(n, Integral) or n < 1 or (n + 1) // 2 < n_groups:
             raise ValueError(
-                "n_components must be an integer, at least two for each of "
+                f"n_components must be an integer >= {max(1, 2 * n_groups - 1)}, for "
                 f"{n_groups} groups of columns, got {n!r}"
             )
         if self.kernel not in KERNELS:

@@ -96,7 +96,8 @@ class WakeSleepFitter(
     model : LatentVariableModel, default=None
         A model instead of functions. It is copied, never changed.
     log_prior : callable, default=None
-        ``log_prior(params, z)``: log p(z), shape (n,). Bounds importance weights.
+        ``log_prior(params, z)``: log p(z), shape (n,), constants included. Bounds
+        importance weights: give it if you can write it.
     latent_support : optional
         Where latents live, as in :class:`LatentVariableModel`; overrides the model's.
     term_columns : integer array of shape (n_terms, width), default=None
@@ -104,8 +105,8 @@ class WakeSleepFitter(
         the ends, see :func:`windows`; or a list of such rows, of any widths.
     regressor : AmortisedGradientRegressor, default=None
         The regression; None is ``AmortisedGradientRegressor(trend="linear")``, with a
-        constant trend where `n_sleep` is under four times the columns. (One of your own
-        has a constant trend unless you set it.) It sees columns in units of the sleep
+        constant trend where `n_sleep` is too small for it. (One of your own has a
+        constant trend unless you set it.) It sees columns in units of the sleep
         draws' standard deviations.
     gradient : {"auto", "joint", "likelihood", "importance", "direct"}, default="auto"
         Estimator of the gradient, see the user guide. ``"auto"`` is ``"joint"`` for
@@ -133,22 +134,23 @@ class WakeSleepFitter(
     warm_start : bool, default=False
         Whether a second `fit` goes on from parameters and optimiser of the first.
     n_jobs : int, default=None
-        Processes that share chunks of more than 20 000 sleep draws; results are the
-        same for any number.
+        Processes that share sleep draws beyond 20 000 rows of the regression; results
+        are the same for any number.
     random_state : int, RandomState instance or None, default=None
-        An int makes fits repeatable to the last bit.
+        An int makes fits repeatable to the last bit. (A Generator is what samplers
+        get.)
     verbose : int, default=0
         1 prints twenty lines of progress, 2 one for every iteration.
 
     Attributes
     ----------
     params_ : dict of ndarray of float64
-        Fitted parameters.
+        Fitted parameters; scalars are numpy.float64.
     model_ : LatentVariableModel
         The model fitted.
     regressor_ : AmortisedGradientRegressor
-        The regression of the latents' moments at `params_`, on a fresh and larger sleep
-        set with standardised columns.
+        The regression of the latents' moments at `params_`, with standardised columns,
+        on a fresh sleep set, five times larger up to 10 000 rows.
     history_ : dict of 1-d ndarray
         ``objective``, ``gradient_norm``, ``effective_sample_size`` (NaN without
         weights), ``gamma``, ``alpha``, ``n_redrawn`` (non-finite draws replaced),
@@ -161,7 +163,8 @@ class WakeSleepFitter(
     converged_ : bool
         Whether the mean gradient over the last quarter of iterations, and at least
         twenty, is within five standard errors of zero. A `ConvergenceWarning` is given
-        above ten.
+        above ten. It is the *estimated* gradient that vanishes: `score` should also be
+        above that of the start.
     gradient_ : str
         The estimator last in use.
     gradient_reason_ : str
@@ -526,7 +529,8 @@ class WakeSleepFitter(
             warnings.warn(
                 f"the gradient still pointed one way ({run.window.drift():.1f} "
                 f"standard errors from zero) after max_iter={self.max_iter} steps: "
-                "take more, go on with warm_start, or raise the learning_rate",
+                "take more, go on with warm_start, raise the learning_rate, or bring "
+                "X to unit scale",
                 ConvergenceWarning,
                 stacklevel=STACK_LEVEL,
             )

@@ -2,7 +2,7 @@ r"""Estimators of the mean score, each a way to weight pairs of latents and data
 
 Every one of them is :math:`\nabla_\theta \sum_{m,n} w_{mn} \log p_\theta(z_n, x_{mn})`
 with weights that do not depend on the traced parameters: linear algebra is plain NumPy,
-and autograd runs once over a weighted sum.
+and autograd runs over weighted sums.
 """
 
 import copy
@@ -65,7 +65,7 @@ class Estimator:
     ----------
     model : LatentVariableModel
     regression : Regression
-        Fitted anew on every sleep set, with the bandwidth it last chose.
+        Fitted with the bandwidth and the ridge that it last chose.
     n_proposals : int
         Importance-weighted draws for each row.
     """

@@ -30,8 +30,9 @@ class LatentVariableModel(BaseEstimator):
     **You may implement**, and then get more
 
     ``log_prior(params, z)`` of shape (n,)
-        Proposals are mixed with the prior, which bounds importance weights; and where
-        no proposal fits, sleep latents weighted by the likelihood take their place.
+        log p(z), its constant included. Proposals are mixed with the prior, which
+        bounds importance weights; and where no proposal fits, sleep latents weighted by
+        the likelihood take their place.
     ``natural_params``, ``log_normalizer`` of (params, z), ``sufficient_statistics(x)``
         :math:`\log p(x|z) = \sum_d \sum_s S_{sd}(x)\,\eta_{sd}(z) - \Psi_d(z) + h(x)`:
         ``sufficient_statistics`` returns a tuple of arrays of shape (n, n_features),
@@ -46,7 +47,7 @@ class LatentVariableModel(BaseEstimator):
 
     Attributes
     ----------
-    latent_support : None, str or tuple, or a list with one of them per part of z
+    latent_support : None, str or tuple, or a list or dict with one per part of z
         ``"real"``, ``"positive"``, ``("interval", a, b)``, ``("categorical", n)``,
         ``"unit"`` (rows of unit norm: circle, sphere), or ``"any"`` where no proposal
         family fits. None infers it from draws: integers are categorical, rows of unit
@@ -112,24 +113,23 @@ class FunctionModel(LatentVariableModel):
 
     Parameters
     ----------
-    log_joint, sampler, init_params, log_prior, latent_support, term_columns
-        As in :class:`WakeSleepFitter`. The optional ``log_prior`` exists on the
-        instance only if it was given.
+    log_joint, sample, init, log_prior, latent_support, term_columns
+        As in :class:`WakeSleepFitter`, which calls the second and third `sampler` and
+        `init_params`.
     """
 
     def __init__(
         self,
         log_joint,
-        sampler,
-        init_params,
+        sample,
+        init,
         log_prior=None,
         latent_support=None,
         term_columns=None,
     ):
         # Attributes shadow the methods: the user's functions are the methods.
-        self.log_joint, self.sample, self.init = log_joint, sampler, init_params
-        if log_prior is not None:
-            self.log_prior = log_prior
+        self.log_joint, self.sample, self.init = log_joint, sample, init
+        self.log_prior = log_prior
         self.latent_support, self.term_columns = latent_support, term_columns
 
     def init_params(self, X, rng):

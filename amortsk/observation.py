@@ -7,8 +7,8 @@ Every family factorises over the observed features d,
                     + \log h(x_d) \Big],
 
 where the output o, of shape (n, n_features), is whatever a decoder makes of the
-latents. Only ``natural_params``, ``log_normalizer`` and ``log_prob`` are
-differentiated; observations are always plain arrays.
+latents. Gradients are with respect to parameters and outputs; observations are always
+plain arrays.
 
 References
 ----------

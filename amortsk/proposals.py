@@ -15,6 +15,9 @@ INFLATION = 1.2
 TAIL_DF = 5
 # Share of heavy-tailed draws, or uniform ones, where the prior density is unknown.
 TAIL_WEIGHT = 0.1
+# Standard deviations beyond the sleep latents that a mean may lie: without them rows
+# that the model explains well, by latents that are a little rare, would be mistreated.
+MARGIN = 2.0
 MIN_PROBABILITY = 0.005
 MAX_RESULTANT = 0.999
 ANGLES = np.linspace(0, np.pi, 513)
@@ -103,8 +106,8 @@ class Real:
     """All unconstrained, positive and bounded parts, jointly Gaussian.
 
     Positive and bounded numbers are proposed through log and logit. The mean is brought
-    back to where sleep latents lie: a regression that extrapolates beyond them can put
-    every candidate of a row where its weights, and the batch's gradient, are absurd.
+    back to near the sleep latents: a regression that extrapolates far beyond them can
+    put all candidates of a row where its weights, and the batch's gradient, are absurd.
     """
 
     def __init__(self, indices, supports, arrays, tail_weight):
@@ -115,7 +118,8 @@ class Real:
         self.n_targets = sum(self.sizes)
         self.tail_weight = tail_weight
         line = self.targets(arrays)
-        self.range = line.min(0), line.max(0)
+        margin = MARGIN * line.std(0)
+        self.range = line.min(0) - margin, line.max(0) + margin
 
     def targets(self, arrays):
         return np.concatenate(

@@ -4,8 +4,9 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from scipy.special import logsumexp
+from sklearn.base import clone
 
-from amortsk import pairs
+from amortsk import LatentVariableModel, pairs
 from amortsk.model import FunctionModel, has_natural_params
 from amortsk.models import (
     BernoulliFactorModel,
@@ -82,9 +83,12 @@ def assert_same(actual, expected, tolerance):
 
 
 @each_natural
-def test_natural_pairs_are_plain_pairs(Model):
+@pytest.mark.parametrize("summed", [True, False], ids=["summed", "terms"])
+def test_natural_pairs_are_plain_pairs(Model, summed, monkeypatch):
     model, params, z, x, weights = setting(Model)
     assert has_natural_params(model)
+    if not summed:
+        monkeypatch.setattr(Model, "weighted_log_likelihood", None)
     fixed = model.fixed_params
     fast, fast_gradient = weighted_pairs(model, params, z, x, weights, fixed)
     slow, slow_gradient = weighted_pairs(plain(model), params, z, x, weights, fixed)
@@ -229,3 +233,46 @@ def test_directional_score_is_a_directional_derivative():
     expected = (x - params["mean"]) * precision @ direction
     # The first row is not finite.
     np.testing.assert_allclose(score, [0, *expected[1:]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (D,), (1, D), (7, 1), (7, D)])
+def test_natural_params_of_any_shape(shape):
+    """Those that broadcast are as good as those written out."""
+
+    class Poisson(LatentVariableModel):
+        def natural_params(self, params, z):
+            return (params["log_rate"],)
+
+        def log_normalizer(self, params, z):
+            return anp.exp(params["log_rate"])
+
+        def sufficient_statistics(self, x):
+            return (x,)
+
+        def log_prior(self, params, z):
+            return -0.5 * z[:, 0] ** 2
+
+        def log_joint(self, params, z, x):
+            log_rate = params["log_rate"] + np.zeros((7, D))
+            terms = x * log_rate - anp.exp(log_rate)
+            return self.log_prior(params, z) + anp.sum(terms, axis=1)
+
+    rng = np.random.default_rng(0)
+    model, params = Poisson(), {"log_rate": rng.standard_normal(shape)}
+    z, x = rng.standard_normal((7, 2)), rng.poisson(1.0, (5, D)).astype(float)
+    weights = rng.standard_normal((7, 5))
+    expected = np.array([model.log_joint(params, z, row) for row in x])
+    likelihood = natural_log_likelihood(model, params, z, x) + np.zeros((5, 7))
+    np.testing.assert_allclose(likelihood, expected - model.log_prior(params, z))
+    value, gradient = weighted_pairs(model, params, z, x, weights, ())
+    assert value == pytest.approx(np.sum(weights.T * expected))
+    numeric = finite_differences(
+        lambda p: weighted_pairs(model, p, z, x, weights, ())[0], params
+    )
+    assert_same(gradient, numeric, 1e-7)
+
+
+def test_two_functions_can_be_shown_and_cloned():
+    model = FunctionModel(base_measure, None, {"shift": 0.0})
+    assert repr(model).startswith("FunctionModel(init=")
+    assert clone(model).get_params()["init"] == {"shift": 0.0}
