@@ -315,9 +315,9 @@ def dry_run(model, params, n_features, seed, pool=None):
             f"fixed_params must leave a parameter free and name entries of "
             f"{sorted(params)}, got {model.fixed_params!r}"
         )
-    before = {name: value.copy() for name, value in params.items()}
-    draws = draw(model, params, DRY_RUN_DRAWS, seed, pool)
-    changed = [name for name in params if np.any(params[name] != before[name])]
+    lent = {name: value.copy() for name, value in params.items()}
+    draws = draw(model, lent, DRY_RUN_DRAWS, seed, pool)
+    changed = [name for name in params if np.any(lent[name] != params[name])]
     if changed:
         raise ValueError(f"{sampler} must leave params alone, but changed {changed}")
     if provides(model, "log_prior"):

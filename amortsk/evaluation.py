@@ -135,7 +135,7 @@ class Posterior:
             z, log_q = draw_candidates(
                 self.proposal, moments, self.noise, from_prior, self.model, self.params
             )
-            yield rows, z, self._log_joint(z, x) - log_q
+            yield rows, z, self._log_weights(z, x, log_q)
 
     def _weighted_sleep(self, X):
         z = self.draws.z
@@ -143,15 +143,15 @@ class Posterior:
         z = map_parts(lambda part: part[np.newaxis], z)
         for rows in steps(len(X), len(log_p), X.shape[1]):
             tiled = repeat(z, len(X[rows]))
-            yield rows, tiled, self._log_joint(tiled, X[rows]) - log_p
+            yield rows, tiled, self._log_weights(tiled, X[rows], log_p)
 
-    def _log_joint(self, z, x):
+    def _log_weights(self, z, x, log_q):
         n_candidates = parts(z)[0].shape[1]
         x = np.repeat(x, n_candidates, axis=0)
         with np.errstate(all="ignore"):
             value = log_joint(self.model, self.params, flatten(z), x)
-        value = np.where(np.isnan(value), -np.inf, value)
-        return value.reshape(-1, n_candidates)
+            log_w = np.reshape(value, (-1, n_candidates)) - log_q
+        return np.where(np.isnan(log_w), -np.inf, log_w)
 
     def effective_sample_size(self, X):
         """Median over rows; NaN where there are no candidates."""

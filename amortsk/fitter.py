@@ -338,19 +338,22 @@ class WakeSleepFitter(
         last = getattr(self, "_run", None) if self.warm_start else None
         model = self._make_model()
         regressor = self._make_regressor(X, model)
-        words = check_random_state(self.random_state).randint(2**31 - 1, size=4)
-        entropy = [int(word) for word in words] if last is None else last.entropy
+        if last is None:
+            words = check_random_state(self.random_state).randint(2**31 - 1, size=4)
+            entropy = [int(word) for word in words]
+        else:
+            entropy = last.entropy
         rng = np.random.default_rng(stream(entropy, INIT))
         params = initial_params(model, X.copy(), rng)
         if last is not None:
-            shapes, fitted = (
+            fresh, fitted = (
                 {name: value.shape for name, value in p.items()}
                 for p in (params, last.params)
             )
-            if shapes != fitted:
+            if fresh != fitted:
                 raise ValueError(
                     "warm_start goes on from parameters of the last fit, of shapes "
-                    f"{fitted}, which are not those of this model, {shapes}"
+                    f"{fitted}, which are not those of this model, {fresh}"
                 )
             params = last.params
         pool = covariates_of(model, X)

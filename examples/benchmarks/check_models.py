@@ -1,7 +1,8 @@
 """How often check_model rejects right models, and how surely it finds planted mistakes.
 
 Right models: four families, a hundred seeds each. Planted mistakes, on factor analysis:
-a prior left out, a wrong sign, a sampler with noise 1.2 times as large.
+a prior left out, a wrong sign, a sampler with noise 1.2 times as large, a log_prior
+without its constant.
 """
 
 import re
@@ -40,13 +41,21 @@ class OtherNoise(FactorAnalysisModel):
         return super().sample(larger, n_samples, rng)
 
 
+class NoConstant(FactorAnalysisModel):
+    """The constant of log_prior, and so of the log-joint, is left out."""
+
+    def log_prior(self, params, z):
+        return -0.5 * np.sum(z**2, axis=1)
+
+
 def standard_errors(model, X, seed):
     """Largest statistic of a check, whether it raises or not."""
     try:
         check = check_model(model, X, random_state=seed)
     except ValueError as error:
         return float(re.search(r"([\d.]+) standard errors", str(error)).group(1))
-    return np.nanmax([check.mean_score, check.conditional_importance])
+    found = (check.mean_score, check.conditional_importance, check.log_prior)
+    return np.nanmax(found)
 
 
 if __name__ == "__main__":
@@ -73,7 +82,7 @@ if __name__ == "__main__":
                 verdict(share <= 0.01),
                 str(len(t)),
             )
-        for Wrong in (NoPrior, WrongSign, OtherNoise):
+        for Wrong in (NoPrior, WrongSign, OtherNoise, NoConstant):
             t = np.array([standard_errors(Wrong(2), X, seed) for seed in seeds[:20]])
             share, spread = np.mean(t > 5), f"{t.min():.1f}, {t.max():.1f}"
             met = verdict(share == 1)
