@@ -159,20 +159,24 @@ class Posterior:
         if no_candidates or self.model.term_columns is not None:
             return np.nan
         try:
-            sizes = [normalise(log_w)[2] for _, _, log_w in self.weighted(X)]
+            return float(np.median(self._bounds(X)[1]))
         except FloatingPointError:
             return 0.0
-        return float(np.median(np.concatenate(sizes)))
 
-    def log_likelihood(self, X):
-        """Importance-weighted estimate of log p(x), (n,)."""
+    def _bounds(self, X):
+        """Logs of mean weights and their ESS; -inf and 0 for impossible rows."""
         bounds, sizes = np.full(len(X), -np.inf), np.zeros(len(X))
         for rows, _, log_w in self.weighted(X):
             possible = ~np.isneginf(log_w).all(1)
             _, bounds[rows][possible], sizes[rows][possible] = normalise(
                 log_w[possible]
             )
-        size = np.median(sizes)
+        return bounds, sizes
+
+    def log_likelihood(self, X):
+        """Importance-weighted estimate of log p(x), (n,)."""
+        bounds, sizes = self._bounds(X)
+        size = np.median(sizes[sizes > 0]) if sizes.any() else np.inf
         if size < MIN_EFFECTIVE_SAMPLE_SIZE:
             warnings.warn(
                 f"the median effective sample size of the log-likelihood is {size:.1f} "

@@ -274,6 +274,7 @@ class WakeSleepFitter(
         X, columns = self._validate_new(X)
         run = self._begin(X)
         run.begin_history(window=self.max_iter // 4)
+        run.max_skipped = min(run.max_skipped, self.max_iter)
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X)
         for iteration in range(self.max_iter):
@@ -299,9 +300,9 @@ class WakeSleepFitter(
         """Take one pass over X, a step for each batch, at a constant learning rate.
 
         Covariates, where a model has them, are drawn from these rows alone, and a prior
-        of the parameters counts as if there were no others. Of the fitter's parameters
-        `learning_rate`, `batch_size`, `n_sleep` and `n_jobs` may change from one call
-        to the next; the others are those of the first.
+        of the parameters counts as if there were no others. `learning_rate`,
+        `batch_size` and `n_jobs` may change from one call to the next; all else about
+        the steps is as it was in the first.
 
         Parameters
         ----------

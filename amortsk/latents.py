@@ -66,4 +66,4 @@ def check_latents(z, n_samples, source):
                 f"{source} must return latents with {n_samples} rows, got an array of "
                 f"shape {part.shape}"
             )
-    return map_parts(lambda p: p.astype(int) if p.dtype.kind == "b" else p, z)
+    return map_parts(lambda p: p.astype(int) if p.dtype.kind in "bu" else p, z)

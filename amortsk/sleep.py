@@ -1,6 +1,7 @@
 """Sleep: draws of latents and observations from the model, in chunks."""
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 
 from amortsk.latents import as_columns, check_latents, concatenate, parts, take
@@ -83,10 +84,14 @@ class Sleep:
             (function, self.model, self.params, *chunk, self.pool)
             for chunk in self.chunks
         ]
-        # One chunk at a time: what is summed need not be kept.
-        parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
+        if effective_n_jobs(self.n_jobs) == 1:
+            # One chunk at a time: what is summed need not be kept.
+            results = (_apply(*task) for task in tasks)
+        else:
+            parallel = Parallel(n_jobs=self.n_jobs)
+            results = parallel(delayed(_apply)(*task) for task in tasks)
         self.n_redrawn = 0
-        for result, n_redrawn in parallel(delayed(_apply)(*task) for task in tasks):
+        for result, n_redrawn in results:
             self.n_redrawn += n_redrawn
             yield result
 

@@ -67,7 +67,8 @@ class Training:
         n_features,
         pool=None,
     ):
-        self.pool, self.optimizer = pool, Adam(options.learning_rate)
+        self.pool, self.n_sleep = pool, options.n_sleep
+        self.optimizer, self.max_skipped = Adam(options.learning_rate), MAX_SKIPPED
         self.model, self.params, self.supports = model, params, supports
         self.entropy = entropy
         self.adopt(options)
@@ -91,10 +92,8 @@ class Training:
 
     def adopt(self, options):
         """Take over what may change from one call to the next."""
-        self.n_sleep, self.batch_size = options.n_sleep, options.batch_size
-        self.n_jobs = options.n_jobs
+        self.batch_size, self.n_jobs = options.batch_size, options.n_jobs
         self.optimizer.learning_rate = options.learning_rate
-        self.max_skipped = min(MAX_SKIPPED, options.max_iter)
 
     def begin_history(self, window):
         """Forget the history and the window of the last iterations."""
@@ -159,7 +158,8 @@ class Training:
         try:
             estimate = self.estimate(sleep, wake)
             objective, gradient = self._with_prior(estimate, n_rows)
-            if not np.isfinite(objective):
+            if not (np.isfinite(objective) or any(map(np.any, gradient.values()))):
+                # Nothing of a batch that the model finds impossible.
                 raise FloatingPointError("the log-joint is not finite")
             gradient, norm = self.guard(gradient)
         except FloatingPointError as error:
@@ -219,8 +219,9 @@ class Training:
             raise ValueError(
                 f"{self.max_skipped} steps in a row had no finite gradient ({error}): "
                 f"{name_of(self.model, 'log_joint')} or its gradient is not finite at "
-                f"parameters {summary(self.params)}; a start nearer to the data, "
-                "log_prior or another learning_rate may help"
+                f"parameters {summary(self.params)}. Is every row of X possible under "
+                "the model? A start nearer to the data, log_prior or another "
+                "learning_rate may help"
             ) from error
 
     def _record(self, sleep, objective, norm, size, skipped):
