@@ -144,7 +144,8 @@ def check_model(fitter_or_model, X=None, random_state=None):
             f"{density} is not the log-density of what {sampler} draws: given x, it "
             f"weights latents so that {importance[1]} is off by "
             f"{abs(importance[0]):.1f} standard errors. Look for a prior term of z "
-            "that was left out or differs from the sampler's"
+            "that was left out or differs from the sampler's; or, where z is bounded, "
+            "declare latent_support"
         )
     if abs(prior) > LIMIT:
         raise ValueError(
