@@ -67,10 +67,10 @@ class Training:
         n_features,
         pool=None,
     ):
-        self.pool, self.n_sleep = pool, options.n_sleep
-        self.optimizer, self.max_skipped = Adam(options.learning_rate), MAX_SKIPPED
         self.model, self.params, self.supports = model, params, supports
-        self.entropy = entropy
+        self.entropy, self.pool = entropy, pool
+        self.n_sleep, self.max_skipped = options.n_sleep, MAX_SKIPPED
+        self.optimizer, self.guard = Adam(options.learning_rate), StepGuard()
         self.adopt(options)
         self.regression = Regression(regressor, model.term_columns, n_features)
         whole = clone(regressor)
@@ -85,7 +85,6 @@ class Training:
             options.n_proposals,
             supports,
         )
-        self.guard = StepGuard()
         self.n_iter = 0
         self.next_choice, self.gap = 0, FIRST_GAP
         self.n_skipped_in_a_row = 0
@@ -157,10 +156,10 @@ class Training:
         sleep = self.sleep()
         try:
             estimate = self.estimate(sleep, wake)
-            objective, gradient = self._with_prior(estimate, n_rows)
-            if not (np.isfinite(objective) or any(map(np.any, gradient.values()))):
-                # Nothing of a batch that the model finds impossible.
+            informed = any(map(np.any, estimate.gradient.values()))
+            if not (informed or np.isfinite(estimate.objective)):
                 raise FloatingPointError("the log-joint is not finite")
+            objective, gradient = self._with_prior(estimate, n_rows)
             gradient, norm = self.guard(gradient)
         except FloatingPointError as error:
             self._skip(error, sleep)
