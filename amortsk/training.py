@@ -88,6 +88,7 @@ class Training:
         self.n_iter = 0
         self.next_choice, self.gap = 0, FIRST_GAP
         self.n_skipped_in_a_row = 0
+        self.begin_history(1)
 
     def adopt(self, options):
         """Take over what may change from one call to the next."""
@@ -156,8 +157,8 @@ class Training:
         sleep = self.sleep()
         try:
             estimate = self.estimate(sleep, wake)
-            informed = any(map(np.any, estimate.gradient.values()))
-            if not (informed or np.isfinite(estimate.objective)):
+            finite = np.isfinite(estimate.objective)
+            if not (finite or any(map(np.any, estimate.gradient.values()))):
                 raise FloatingPointError("the log-joint is not finite")
             objective, gradient = self._with_prior(estimate, n_rows)
             gradient, norm = self.guard(gradient)

@@ -100,3 +100,13 @@ def test_prior_and_power_enter_the_bound(benchmarks):
     without = gradient(power)
     for name, value in gradient(both).items():
         np.testing.assert_allclose(value - without[name], -3.0 * params[name] / 50)
+
+
+def test_the_cost_benchmark_times_iterations_of_a_fit(benchmarks):
+    import cost
+
+    X = cost.make_data(0)
+    run = cost.make_run(X, 0)
+    assert cost.gradient_difference(run, X) < 1e-8
+    cost.step(run, X)
+    assert run.n_iter == 1

@@ -140,6 +140,11 @@ def gradient_difference(run, X):
     )
 
 
+def step(run, X):
+    """One iteration of a fit."""
+    run.iterate(run.batch(X), len(X), 1.0)
+
+
 def timed(function, *arguments):
     start = time.perf_counter()
     function(*arguments)
@@ -150,13 +155,13 @@ def time_ratio(seed, n_iter=150):
     """Medians in ms of the package's iterations and of the hand-written ones."""
     X = make_data(seed)
     run = make_run(X, seed)
-    run.iterate(X, 1.0)
+    step(run, X)
     regression = run.estimator.regression
     scaling = (*regression.scalings[0], regression.ranges[0])
     loop = HandLoop(run.params, X, scaling, seed)
     ours, hand = [], []
     for _ in range(n_iter):
-        ours.append(timed(run.iterate, X, 1.0))
+        ours.append(timed(step, run, X))
         hand.append(timed(loop.iterate))
     return np.median(ours), np.median(hand)
 
@@ -170,7 +175,7 @@ def peak_memory(gradient, n_sleep):
     run = fitter._begin(X)
     tracemalloc.start()
     for _ in range(2):
-        run.iterate(X, 1.0)
+        step(run, X)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak / 1e6
