@@ -214,7 +214,7 @@ def _conditional_importance(model, params, seed, pool, support):
     supports = latent_supports(support, fit.z)
     if "any" in supports:
         return np.nan, None
-    proposal = Proposal(supports, fit.z, with_prior=False)
+    proposal = Proposal(supports, _together(fit.z, test.z), with_prior=False)
     targets = proposal.targets(fit.z)
     regressor = AmortisedGradientRegressor(
         n_components=100, gamma="median", random_state=int(rng.integers(2**31 - 1))
@@ -250,7 +250,7 @@ def _log_prior(model, params, seed, pool, support):
     supports = latent_supports(support, fit.z)
     if "any" in supports or not provides(model, "log_prior"):
         return np.nan
-    proposal = Proposal(supports, fit.z, with_prior=False)
+    proposal = Proposal(supports, _together(fit.z, test.z), with_prior=False)
     targets = proposal.targets(fit.z)
     mean = targets.mean(0, keepdims=True)
     proposal.fit_residuals((targets - mean).T @ (targets - mean), FIT_DRAWS, 0.0)
@@ -274,6 +274,11 @@ def _draws_to_fit_and_test(model, params, seed, pool):
         for n, s in zip((FIT_DRAWS, TEST_DRAWS), seeds[:2], strict=True)
     )
     return fit, test, np.random.default_rng(seeds[2])
+
+
+def _together(z, w):
+    """Rows of both: integers that only one of them has are categories too."""
+    return flatten(join(*(map_parts(lambda part: part[np.newaxis], d) for d in (z, w))))
 
 
 def _standard_errors(values):

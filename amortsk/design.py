@@ -137,7 +137,7 @@ class Design:
         return PrimalSmoother(gram, self.n_trend, alpha, columns)
 
 
-def choose(regressor, X, Y, seed, near=None):
+def choose(regressor, X, Y, seed, near=None, break_ties=False):
     """Bandwidth and ridge, by leave-one-out where asked for.
 
     Parameters
@@ -152,6 +152,10 @@ def choose(regressor, X, Y, seed, near=None):
         Draws frequencies or landmarks, the same for every bandwidth.
     near : float, default=None
         Search only bandwidths near this one.
+    break_ties : bool, default=False
+        Take the narrowest kernel whose error is within one standard error of the least:
+        of bandwidths that explain as much, the wide ones with little ridge extrapolate
+        like polynomials.
 
     Returns
     -------
@@ -164,17 +168,25 @@ def choose(regressor, X, Y, seed, near=None):
     alphas = ALPHAS if regressor.alpha == "loo" else np.array([float(regressor.alpha)])
     if len(gammas) * len(alphas) == 1:
         return gammas[0], float(alphas[0]), np.nan
-    best = gammas[len(gammas) // 2], float(alphas[-1]), np.nan
+    errors = []
     for gamma in gammas:
         design = Design(regressor, gamma, X, seed, Y)
         F = design.penalised(X)
         if regressor.features is None:
             F = kernel_square_root(F)
-        errors = leave_one_out(F, design.trend.transform(X), Y, alphas.astype(X.dtype))
-        if np.isfinite(errors).any() and not np.nanmin(errors) >= best[2]:
-            index = np.nanargmin(errors)
-            best = gamma, float(alphas[index]), float(errors[index])
-    return best
+        P = design.trend.transform(X)
+        errors.append(leave_one_out(F, P, Y, alphas.astype(X.dtype)))
+    errors = np.array(errors)
+    means = np.where(np.isfinite(errors.mean(1)), errors.mean(1), np.inf)
+    if np.isinf(means).all():
+        return gammas[len(gammas) // 2], float(alphas[-1]), np.nan
+    g, a = np.unravel_index(means.argmin(), means.shape)
+    if break_ties:
+        excess = errors - errors[g, :, a][:, np.newaxis]
+        tied = excess.mean(1) <= excess.std(1) / np.sqrt(len(X))
+        g = np.flatnonzero(tied.any(1)).max()
+        a = np.where(tied[g], means[g], np.inf).argmin()
+    return gammas[g], float(alphas[a]), float(means[g, a])
 
 
 def _gammas(regressor, X, near):

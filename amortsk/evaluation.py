@@ -219,7 +219,7 @@ class Posterior:
             raise ValueError(
                 f"{impossible.sum()} rows of X are impossible under the model, the "
                 f"first of them {x[impossible][0]}: their log-joint is not finite at "
-                "any latents tried"
+                "any latents tried. If they are possible, raise n_sleep or n_proposals"
             )
         return normalise(log_w)[0]
 

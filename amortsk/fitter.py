@@ -112,7 +112,8 @@ class WakeSleepFitter(
         Estimator of the gradient, see the user guide. ``"auto"`` is ``"joint"`` for
         local terms; else ``"importance"`` while the median effective sample size of the
         batch is 10 or more (with up to eight times `n_proposals`, or with sleep latents
-        as candidates); else ``"likelihood"``. Only ``"joint"`` and ``"direct"`` serve
+        as candidates); else ``"likelihood"``, or ``"joint"`` where some latents exclude
+        some data. Only ``"joint"`` and ``"direct"`` serve
         local terms; the others regress on whole rows.
     n_sleep : int, default=1000
         Draws from the model in every iteration.
@@ -157,7 +158,8 @@ class WakeSleepFitter(
         ``n_skipped`` (1 where a step was skipped for want of a finite gradient): one
         number an iteration. With local terms also ``wider_windows_drift``, one number:
         the drift (see `converged_`) of the gradient at `params_` when windows have
-        twice the half-width.
+        twice the half-width; NaN where `term_columns` are not runs of neighbours, rows
+        are fewer than four, or `n_sleep` too small for wider windows.
     n_iter_ : int
         Iterations of the last call.
     converged_ : bool
@@ -405,6 +407,11 @@ class WakeSleepFitter(
 
     def _make_regressor(self, X, model):
         if self.regressor is not None:
+            if not isinstance(self.regressor, AmortisedGradientRegressor):
+                raise ValueError(
+                    "regressor must be an AmortisedGradientRegressor, got "
+                    f"{self.regressor!r}"
+                )
             regressor = clone(self.regressor)
         else:
             width, n_rows = X.shape[1], self.n_sleep
@@ -529,6 +536,16 @@ class WakeSleepFitter(
                 UserWarning,
                 stacklevel=STACK_LEVEL,
             )
+        taken = self.history_["objective"][self.history_["n_skipped"] == 0]
+        infinite = 1 - np.isfinite(taken).mean()
+        if self.gradient_ == "likelihood" and infinite > MAX_SKIPPED_SHARE:
+            warnings.warn(
+                "gradient='likelihood' gives weight to pairs of latents and data that "
+                f"exclude each other, in {infinite:.0%} of the steps: "
+                "'importance' or 'joint' does not",
+                UserWarning,
+                stacklevel=STACK_LEVEL,
+            )
         if run.window.drift() > DRIFTING:
             warnings.warn(
                 f"the gradient still pointed one way ({run.window.drift():.1f} "
@@ -637,7 +654,7 @@ class WakeSleepFitter(
         if (columns is None) != (covariates is None):
             raise ValueError(
                 "covariates must be given for a model with covariate_columns and for "
-                f"no other; those of {type(self.model_).__name__} are {columns!r}"
+                f"no other; here covariate_columns is {columns!r}"
             )
         if columns is None:
             return None

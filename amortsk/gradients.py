@@ -57,6 +57,12 @@ class Estimate(NamedTuple):
     gradient: dict
     effective_sample_size: float = np.nan
 
+    @property
+    def is_usable(self):
+        """Whether some pair of latents and data was possible."""
+        finite = np.isfinite(self.objective)
+        return bool(finite or any(map(np.any, self.gradient.values())))
+
 
 class Estimator:
     """One way to estimate the mean score of a wake batch from a sleep set.
@@ -105,7 +111,10 @@ class Estimator:
 class Joint(Estimator):
     r"""Regress the log-joint: :math:`\nabla \sum_n a_n \log p_\theta(z_n, x_n)`.
 
-    Weights belong to terms of draws where the log-joint is a sum of local terms.
+    Weights belong to terms of draws where the log-joint is a sum of local terms. The
+    score has mean zero over the model's own draws, so their mean is a control variate:
+    a share 1/N is taken from every weight, times the variance of the score that x does
+    not explain, which is the best multiple.
     """
 
     name = "joint"
@@ -115,13 +124,15 @@ class Joint(Estimator):
         fitted = self.regression.fit(sleep, rng)
         mean = np.full(len(wake), 1 / len(wake))
         queries = [f.queries(wake, mean) for f in fitted]
+        excess = self.regression.unexplained / sleep.n_samples
 
         def of_chunk(draws):
-            return self.of_chunk(params, draws, mean_weights(fitted, queries, draws))
+            weights = mean_weights(fitted, queries, draws)
+            return self.of_chunk(params, draws, weights, excess)
 
         return _total(sleep.map(of_chunk))
 
-    def of_chunk(self, params, draws, weights):
+    def of_chunk(self, params, draws, weights, excess):
         """Objective and gradient contributed by one chunk of draws."""
         value, gradient = pullback(
             lambda p: log_joint_terms(self.model, p, draws.z, draws.x),
@@ -131,7 +142,7 @@ class Joint(Estimator):
         if np.ndim(weights) < np.ndim(value):
             # One weight serves all terms of a draw.
             weights = np.broadcast_to(weights[:, np.newaxis], np.shape(value))
-        return np.sum(weights * value), gradient(weights)
+        return np.sum(weights * value), gradient(weights - excess)
 
 
 class Direct(Joint):
@@ -142,12 +153,12 @@ class Direct(Joint):
 
     name = "direct"
 
-    def of_chunk(self, params, draws, weights):
+    def of_chunk(self, params, draws, weights, excess):
         """Objective and gradient contributed by one chunk of draws."""
         rows = [slice(n, n + 1) for n in range(len(draws.x))]
         results = [
             super(Direct, self).of_chunk(
-                params, Draws(take(draws.z, row), draws.x[row]), weights[row]
+                params, Draws(take(draws.z, row), draws.x[row]), weights[row], excess
             )
             for row in rows
         ]
@@ -340,7 +351,8 @@ class Auto:
 
     Local terms: `Joint`. Otherwise importance weights, from proposals or else from
     sleep latents, if the median effective sample size of the wake batch is 10 or more
-    with up to eight times the draws asked for. Otherwise `Likelihood`.
+    with up to eight times the draws asked for. Otherwise `Likelihood`, or `Joint` where
+    that would weigh impossible pairs.
     """
 
     def __init__(self, joint, likelihood, importance):
@@ -368,7 +380,21 @@ class Auto:
                 "importance weights have an effective sample size below "
                 f"{MIN_EFFECTIVE_SAMPLE_SIZE}"
             )
+            if self._some_pairs_are_impossible(params, sleep, wake, rng):
+                self.current = self.joint
+                self.reason += ", and some latents exclude some data"
         self.current.select(params, sleep, wake, rng)
+
+    def _some_pairs_are_impossible(self, params, sleep, wake, rng):
+        """Whether latents of the model's own draws exclude some of the data, not all.
+
+        The regression gives such pairs weight all the same.
+        """
+        if has_natural_params(self.likelihood.model):
+            return False
+        self.likelihood.select(params, sleep, wake, rng)
+        estimate = self.likelihood.estimate(params, sleep, wake, rng)
+        return not np.isfinite(estimate.objective) and estimate.is_usable
 
     def _grow(self, estimator, params, sleep, wake, rng):
         """Effective sample size, with more proposals while it is too small."""

@@ -78,7 +78,17 @@ class Regression:
             margin = min(0.1, OUTERMOST / rows.size)
             self.ranges.append(np.quantile(rows, [margin, 1 - margin], axis=0))
             seed = int(rng.integers(2**31 - 1))
-            self.choices.append(choose(self.regressor, rows, Y, seed, near=gamma))
+            chosen = choose(self.regressor, rows, Y, seed, gamma, self.is_local)
+            self.choices.append(chosen)
+
+    @property
+    def unexplained(self):
+        """Share of the targets' variance, of all terms; zero where not known."""
+        shares = [
+            block.n_terms * np.clip(np.nan_to_num(error), 0, 1)
+            for block, (_, _, error) in zip(self.blocks, self.choices, strict=True)
+        ]
+        return sum(shares) / self.n_terms
 
     def can_have_trend(self, x):
         """Whether rows of x are enough for the trend of every block."""

@@ -63,7 +63,7 @@ def check_term_columns(term_columns, n_features):
     checked = [np.asarray(columns) for columns in term_columns] if listed else []
     if not checked or not all(are_columns(c, n_features, lowest=-1) for c in checked):
         raise ValueError(
-            "term_columns must hold, for each term, indices of columns in "
+            "term_columns must hold, for each term, integer indices of columns in "
             f"0..{n_features - 1} (or -1 beyond the ends), got {term_columns!r}"
         )
     return checked

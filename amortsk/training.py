@@ -157,8 +157,7 @@ class Training:
         sleep = self.sleep()
         try:
             estimate = self.estimate(sleep, wake)
-            finite = np.isfinite(estimate.objective)
-            if not (finite or any(map(np.any, estimate.gradient.values()))):
+            if not estimate.is_usable:
                 raise FloatingPointError("the log-joint is not finite")
             objective, gradient = self._with_prior(estimate, n_rows)
             gradient, norm = self.guard(gradient)
@@ -174,8 +173,8 @@ class Training:
     def wider_windows_drift(self, X):
         """Drift, over parts of the data, of the gradient with windows twice as wide.
 
-        NaN where no windows were used, term_columns are not windows, the rows too few,
-        or wider windows too wide for the trend.
+        NaN where no windows were used, term_columns are not windows, the rows are fewer
+        than four, or wider windows too wide for the trend.
         """
         if self.estimator.regression is not self.regression:
             return np.nan

@@ -348,6 +348,7 @@ def where_of_a_scalar(params, z, x):
         (LOCAL | {"term_columns": [[-1]]}, "term_columns must hold"),
         (LOCAL | {"term_columns": [[0.5]]}, "term_columns must hold"),
         (LOCAL | {"term_columns": [[0], [0]]}, r"must return shape \(200, 2\)"),
+        ({"regressor": 3}, "regressor must be an AmortisedGradientRegressor, got 3"),
         ({"regressor": AmortisedGradientRegressor("sine")}, "features must be"),
         ({"regressor": AmortisedGradientRegressor(gamma=-1.0)}, "gamma must be"),
         ({"regressor": AmortisedGradientRegressor(alpha="gcv")}, "alpha must be"),

@@ -5,6 +5,7 @@ import re
 import autograd.numpy as np
 import numpy as onp
 import pytest
+from scipy.special import gammaln
 from sklearn.base import clone
 from toys import Chain, Shift, log_normal
 
@@ -122,6 +123,20 @@ def test_right_models_pass(model):
 def test_ready_made_models_pass(model):
     data = (X > 0).astype(float) if isinstance(model, BernoulliFactorModel) else X
     assert check_model(model, data, random_state=0).conditional_importance < 5
+
+
+def test_integers_without_a_bound_are_checked():
+    def sampler(params, n, rng):
+        z = rng.poisson(onp.exp(params["log_rate"]), n)
+        return z, (z + rng.standard_normal(n))[:, None]
+
+    def log_joint(params, z, x):
+        rate = params["log_rate"]
+        return z * rate - np.exp(rate) - gammaln(z + 1) + log_normal(x[:, 0], z, 1.0)
+
+    fitter = WakeSleepFitter(log_joint, sampler, {"log_rate": 0.7})
+    checks = [check_model(fitter, random_state=seed) for seed in range(5)]
+    assert all(0 < check.conditional_importance < 5 for check in checks)
 
 
 def test_two_functions_are_checked_as_a_model_is():

@@ -160,7 +160,7 @@ def test_sample_needs_covariates_and_only_where_there_are_some(fitted):
         gradient="joint",
         max_iter=2,
     ).fit(np.zeros((5, 1)))
-    with pytest.raises(ValueError, match="are None"):
+    with pytest.raises(ValueError, match="columns is None"):
         plain.sample(covariates=[[1.0]])
 
 

@@ -1,10 +1,20 @@
 """Estimators of the mean score, against each other and against exact scores."""
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
-from toys import Chain, Curved, exact_scores, flat, free, training
+from toys import (
+    Chain,
+    Curved,
+    Shift,
+    exact_scores,
+    flat,
+    free,
+    log_normal,
+    training,
+)
 
 from amortsk import (
     AmortisedGradientRegressor,
@@ -176,6 +186,46 @@ class Unseen(Seen):
     scale = 1e-3
 
 
+class Unrelated(Shift):
+    """z ~ N(mu, 1), of which x says nothing."""
+
+    def sample(self, params, n_samples, rng):
+        z = params["mu"] + rng.standard_normal(n_samples)
+        return z, rng.standard_normal((n_samples, 1))
+
+    def log_joint(self, params, z, x):
+        return log_normal(z, params["mu"], 1.0) + log_normal(x[:, 0], 0.0, 1.0)
+
+
+def test_what_data_do_not_explain_is_no_noise():
+    """Over 40 seeds 0.28 of the noise of the draws' mean score, which is 1."""
+    X = np.random.default_rng(0).standard_normal((200, 1))
+    regressor = AmortisedGradientRegressor(n_components=50)
+    errors = []
+    for seed in range(10):
+        params = {"mu": np.zeros(())}
+        run = training(Unrelated(), params, "joint", regressor, 1, seed, n_sleep=400)
+        errors.append(run.estimate(run.sleep(), X).gradient["mu"] * np.sqrt(400))
+    assert np.sqrt(np.mean(np.square(errors))) < 0.5
+
+
+class Later(Shift):
+    """x is a random while after z: some latents exclude some data."""
+
+    latent_support = "any"
+    log_prior = None
+
+    def sample(self, params, n_samples, rng):
+        z = rng.exponential(size=n_samples)
+        wait = rng.exponential(size=n_samples) / anp.exp(params["mu"])
+        return z, (z + wait)[:, None]
+
+    def log_joint(self, params, z, x):
+        wait = x[:, 0] - z
+        possible = params["mu"] - anp.exp(params["mu"]) * wait - z
+        return anp.where(wait >= 0, possible, np.full(len(z), -np.inf))
+
+
 @pytest.mark.parametrize(
     "model, name, reason",
     [
@@ -184,6 +234,7 @@ class Unseen(Seen):
         (Seen(), "importance", "effective sample size of sleep latents"),
         (Unknown(), "likelihood", "effective sample size below 10"),
         (Unseen(), "likelihood", "effective sample size below 10"),
+        (Later(), "joint", "some latents exclude some data"),
     ],
 )
 def test_auto_picks_and_says_why(model, name, reason):

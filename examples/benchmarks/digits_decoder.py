@@ -9,7 +9,8 @@ proposals; "longer" has more updates. Principal components: the linear decoder w
 normal noise, at its maximum of the likelihood. "Prior": normal, of all weights and
 biases; "power": of p(x | z) while a decoder is fitted, which spreads the weight of an
 image over more latents and is, in a VAE, a larger weight of the divergence from the
-prior.
+prior; "noise": fitted to 20 copies of the training images, to whose grey values normal
+noise of one level of 16 is added before they are made binary.
 
 The mean and the covariance of the latents over all images may differ from the prior's;
 samples are then of latents that no image has. Every fit ends with one EM step for both,
@@ -32,7 +33,7 @@ import time
 import warnings
 
 import numpy as np
-from _data import colour_patches, digits, mnist
+from _data import colour_patches, digits, mnist, noisy_digits
 from _report import line, parser, report
 from learned_features import LearnedFeatures
 from scipy.special import expit, logsumexp
@@ -236,10 +237,14 @@ SLEEP_LATENTS = {"gradient": "importance", "latent_support": "any", "n_sleep": 4
 LEARNED = AmortisedGradientRegressor(LearnedFeatures())
 ENCODER = {"hidden": (200,), "standardise": False}
 ENCODED = {"gradient": "importance", "n_sleep": 2000, "regressor": LEARNED}
+DEEPER = {"hidden": (128, 128)}
 LONGER = {"learning_rate": 0.003, "max_iter": 3000}
-# Against overfitting; chosen on two other splits of the images.
+# Against overfitting; chosen on two other splits of the images. A prior counts once for
+# all rows, of which 20 are one noisy image.
 SHRUNK = {"model": Shrunk(6, 64, "bernoulli", 0.3)}
 TEMPERED = {"model": Shrunk(6, 64, PowerBernoulli(0.75), 0.3)}
+NOISY = {"noisy": True}
+NOISY_TEMPERED = {**NOISY, "model": Shrunk(6, 64, PowerBernoulli(0.75), 20 * 0.3)}
 DATA = {
     "digits": {
         "load": digits,
@@ -282,6 +287,29 @@ DATA = {
             "wake-sleep, 6000 sleep latents, longer, prior and power": (
                 wake_sleep,
                 {**TEMPERED, **SLEEP_LATENTS, "n_sleep": 6000, "max_iter": 9000},
+            ),
+            "VAE, longer, noise": (variational, {**NOISY, "max_iter": 18_000}),
+            "VAE, deeper encoder, longer": (
+                variational,
+                {**DEEPER, "max_iter": 18_000, "learning_rate": 0.003},
+            ),
+            "VAE, deeper encoder, longer, noise": (
+                variational,
+                {**NOISY, **DEEPER, "max_iter": 18_000},
+            ),
+            "IWAE, longer, prior, power and noise": (
+                variational,
+                {
+                    **NOISY_TEMPERED,
+                    "n_draws": 50,
+                    "importance": True,
+                    "max_iter": 9000,
+                    "learning_rate": 0.005,
+                },
+            ),
+            "wake-sleep, 6000 sleep latents, longer, prior, power and noise": (
+                wake_sleep,
+                {**NOISY_TEMPERED, **SLEEP_LATENTS, "n_sleep": 6000, "max_iter": 9000},
             ),
             "wake-sleep, fixed kernel": (
                 wake_sleep,
@@ -334,12 +362,13 @@ DATA = {
 
 
 def split(load, n_train, seed):
-    """Training images, held-out ones, and features that a classifier sees in them."""
+    """Training images, held-out ones, what a classifier sees in them, training rows."""
     images, labels = load()
     index = np.arange(len(images))
     train, test = train_test_split(index, train_size=n_train, random_state=seed)
     X, X_test = images[train], images[test]
-    return X, X_test, classifier_features(X, None if labels is None else labels[train])
+    labels = None if labels is None else labels[train]
+    return X, X_test, classifier_features(X, labels), train
 
 
 def show(name, values, digits):
@@ -355,16 +384,18 @@ def show(name, values, digits):
 
 def compare(n_seeds, names, load, sizes, model, shared, fits):
     splits = [split(load, sizes[0], seed) for seed in range(n_seeds)]
-    floor = [kernel_distance(f(X), f(X_test)) for X, X_test, f in splits]
+    floor = [kernel_distance(f(X), f(X_test)) for X, X_test, f, _ in splits]
     distances = ", ".join(f"{1000 * d:.2f}" for d in floor)
     line("training images", "", "", "", "", distances, "", "")
     for name in names or fits:
         fit, options = fits[name]
         found = []
-        for seed, (X, X_test, features) in enumerate(splits):
+        for seed, (X, X_test, features, train) in enumerate(splits):
             start = time.process_time()
             settings = {"model": model, **shared, **options}
-            params, moments = fit(X=X, seed=seed, **settings)
+            noisy = settings.pop("noisy", False)
+            rows = noisy_digits(train, seed) if noisy else X
+            params, moments = fit(X=rows, seed=seed, **settings)
             spent = time.process_time() - start
 
             def distance(params, seed=seed, X_test=X_test, features=features):
