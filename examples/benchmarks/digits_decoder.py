@@ -288,14 +288,17 @@ DATA = {
                 wake_sleep,
                 {**TEMPERED, **SLEEP_LATENTS, "n_sleep": 6000, "max_iter": 9000},
             ),
-            "VAE, longer, noise": (variational, {**NOISY, "max_iter": 18_000}),
+            "VAE, longer, noise": (
+                variational,
+                {**NOISY, "max_iter": 18_000, "learning_rate": 0.005},
+            ),
             "VAE, deeper encoder, longer": (
                 variational,
                 {**DEEPER, "max_iter": 18_000, "learning_rate": 0.003},
             ),
             "VAE, deeper encoder, longer, noise": (
                 variational,
-                {**NOISY, **DEEPER, "max_iter": 18_000},
+                {**NOISY, **DEEPER, "max_iter": 18_000, "learning_rate": 0.005},
             ),
             "IWAE, longer, prior, power and noise": (
                 variational,
