@@ -153,9 +153,9 @@ def choose(regressor, X, Y, seed, near=None, break_ties=False):
     near : float, default=None
         Search only bandwidths near this one.
     break_ties : bool, default=False
-        Take the narrowest kernel whose error is within one standard error of the least:
-        of bandwidths that explain as much, the wide ones with little ridge extrapolate
-        like polynomials.
+        Take the narrowest kernel whose error is within a hundredth and two standard
+        errors of the least: of bandwidths that explain as much, the wide ones with
+        little ridge extrapolate like polynomials.
 
     Returns
     -------
@@ -183,7 +183,8 @@ def choose(regressor, X, Y, seed, near=None, break_ties=False):
     g, a = np.unravel_index(means.argmin(), means.shape)
     if break_ties:
         excess = errors - errors[g, :, a][:, np.newaxis]
-        tied = excess.mean(1) <= excess.std(1) / np.sqrt(len(X))
+        within = 2 * excess.std(1) / np.sqrt(len(X))
+        tied = excess.mean(1) <= np.minimum(within, 0.01 * means[g, a])
         g = np.flatnonzero(tied.any(1)).max()
         a = np.where(tied[g], means[g], np.inf).argmin()
     return gammas[g], float(alphas[a]), float(means[g, a])

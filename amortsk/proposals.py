@@ -286,15 +286,11 @@ class Unit:
         direction, kappa = self._direction_and_concentration(moments)
         kappa = np.maximum(kappa, 1e-8)
         order = self.n_targets / 2 - 1
-        bessel = ive(order, kappa)
-        # It underflows on a sphere of many dimensions: uniform there.
         uniform = gammaln(order + 1) - np.log(2) - (order + 1) * np.log(np.pi)
-        log_norm = np.where(
-            bessel > 0,
+        log_norm = (
             order * np.log(kappa)
             - (order + 1) * np.log(2 * np.pi)
-            - np.log(np.maximum(bessel, 1e-300)),
-            uniform + kappa,
+            - _log_ive(order, kappa)
         )
         z = arrays[0].reshape(*arrays[0].shape[:2], -1)
         cosine = np.einsum("mkd,md->mk", z, direction)
@@ -393,6 +389,19 @@ def normalise(log_weights):
         raise FloatingPointError("importance weights are not finite")
     weights = np.exp(log_weights - total[:, np.newaxis])
     return weights, total - np.log(log_weights.shape[1]), 1 / np.sum(weights**2, 1)
+
+
+def _log_ive(order, x):
+    """Log of the scaled Bessel function, by its limit of high orders where it is zero.
+
+    Abramowitz and Stegun, *Handbook of mathematical functions*, 9.7.7.
+    """
+    value = ive(order, x)
+    n = max(order, 1.0)
+    root = np.hypot(1, x / n)
+    limit = n * (root + np.log(x / n / (1 + root))) - x
+    limit = limit - 0.5 * np.log(2 * np.pi * n * root)
+    return np.where(value > 0, np.log(np.maximum(value, 1e-300)), limit)
 
 
 def _to_line(values, support):

@@ -239,12 +239,14 @@ def test_latents_of_any_kind_are_checked_by_scores_alone():
     assert 0 < check.mean_score < 5
 
 
-def test_a_gradient_that_autograd_cannot_see():
+@pytest.mark.parametrize("share", [0.5, 0.05])
+def test_a_gradient_that_autograd_cannot_see(share):
     class Hidden(Shift):
         def log_joint(self, params, z, x):
             mu = params["mu"]
             hidden = getattr(mu, "_value", mu)
-            return super().log_joint({"mu": 0.5 * mu + 0.5 * hidden}, z, x)
+            mu = (1 - share) * mu + share * hidden
+            return super().log_joint({"mu": mu}, z, x)
 
     with pytest.raises(ValueError, match="'mu' is .* where finite differences give"):
         check_model(Hidden(), random_state=0)
@@ -315,10 +317,36 @@ def test_fixed_params_must_make_sense(fixed):
         dry_run(Fixed(), {"mu": onp.zeros(())}, 1, onp.random.SeedSequence(0))
 
 
-def test_a_log_joint_may_be_minus_infinity_here_and_there():
+def truncated(lowest):
     class Truncated(Shift):
         def log_joint(self, params, z, x):
-            return np.where(z > -1.5, super().log_joint(params, z, x), -np.inf)
+            return np.where(z > lowest, super().log_joint(params, z, x), -np.inf)
 
-    draws = dry_run(Truncated(), {"mu": onp.zeros(())}, 1, onp.random.SeedSequence(0))
-    assert (draws.z <= -1.5).any()
+    return dry_run(Truncated(), {"mu": onp.zeros(())}, 1, onp.random.SeedSequence(0))
+
+
+def test_a_log_joint_may_be_minus_infinity_here_and_there():
+    assert (truncated(-1.5).z <= -1.5).any()
+
+
+def test_a_log_joint_that_is_minus_infinity_at_a_third_of_draws_is_an_error():
+    with pytest.raises(ValueError, match=r"not finite at \d\d of 200"):
+        truncated(-0.5)
+
+
+def test_a_log_joint_may_be_nan_where_latents_never_are():
+    """Normal proposals for a positive latent: weights there are zero."""
+
+    class Positive(Shift):
+        latent_support = "real"
+        log_prior = None
+
+        def sample(self, params, n_samples, rng):
+            z = rng.gamma(2.0, 1.0, n_samples)
+            noise = rng.standard_normal(n_samples)
+            return z, (params["mu"] + z + noise)[:, None]
+
+        def log_joint(self, params, z, x):
+            return np.log(z) - z + log_normal(x[:, 0], params["mu"] + z, 1.0)
+
+    assert 0 < check_model(Positive(), random_state=0).conditional_importance < 5

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 from collections import namedtuple
 from contextlib import nullcontext
 from functools import partial
@@ -24,7 +25,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from toys import Chain, Shift, exact_scores, log_normal
+from toys import Chain, Shift, exact_scores, log_normal, training
 
 from amortsk import (
     AmortisedGradientRegressor,
@@ -32,7 +33,10 @@ from amortsk import (
     WakeSleepFitter,
     windows,
 )
+from amortsk import training as training_module
 from amortsk.callbacks import CallbackSupportMixin
+from amortsk.evaluation import energy_score
+from amortsk.fitter import DRIFTING
 from amortsk.latents import as_columns
 from amortsk.models import (
     FactorAnalysisModel,
@@ -40,6 +44,7 @@ from amortsk.models import (
     HiddenMarkovModel,
     HierarchicalMixtureModel,
 )
+from amortsk.proposals import Proposal
 from amortsk.regression import Regression
 from amortsk.sleep import Sleep
 from amortsk.training import HISTORY, Training
@@ -96,6 +101,57 @@ def factor_fit(factors):
         learning_rate=0.03,
     )
     return fitter.fit(factors)
+
+
+@pytest.fixture
+def wakes(monkeypatch):
+    """Rows of data of every iteration, filled as they are used."""
+    seen, iterate = [], Training.iterate
+
+    def watched(self, wake, n_rows, factor):
+        seen.append(wake)
+        iterate(self, wake, n_rows, factor)
+
+    monkeypatch.setattr(Training, "iterate", watched)
+    return seen
+
+
+def recording(Model, seen):
+    """A model that notes a random number of every sleep, but not of the dry run."""
+
+    class Recording(Model):
+        def sample(self, params, n_samples, rng):
+            if n_samples != 200:
+                seen.append(rng.random())
+            return super().sample(params, n_samples, rng)
+
+    return Recording
+
+
+def in_two_units(Model, name):
+    """A model of the sum of a parameter and another in units ten thousand times it."""
+
+    def total(params):
+        return {**params, name: params[name] + 1e-4 * params["small"]}
+
+    class InTwoUnits(Model):
+        def init_params(self, X, rng):
+            params = super().init_params(X, rng)
+            return {**params, "small": np.zeros_like(params[name])}
+
+        def sample(self, params, n_samples, rng):
+            return super().sample(total(params), n_samples, rng)
+
+        def log_joint(self, params, z, x):
+            return super().log_joint(total(params), z, x)
+
+    return InTwoUnits
+
+
+class AnyLatent(Shift):
+    """Shift whose candidates are the sleep latents."""
+
+    latent_support = "any"
 
 
 def posterior_of(fitter, X):
@@ -251,6 +307,16 @@ def test_features_that_learn_leave_earlier_ones_as_they_were():
     assert regression.regressor.features.n_passes_ == 2
 
 
+def test_columns_that_are_kept_on_draws_are_those_of_the_last_fit():
+    sleep = Sleep(Shift(), {"mu": np.zeros(())}, 50, np.random.SeedSequence(0))
+    for gamma in (0.1, 1.0):
+        regression = Regression(clone(QUICK).set_params(gamma=gamma), None, 1)
+        regression.select(sleep.first, None, np.random.default_rng(0))
+        (fitted,) = regression.fit(sleep, np.random.default_rng(0))
+        expected = fitted.columns_at(sleep.first.x)
+        np.testing.assert_array_equal(fitted.columns(sleep.first), expected)
+
+
 def test_learned_features_serve_any_gradient(X):
     regressor = AmortisedGradientRegressor(Passes())
     fitter = fitter_of(Shift(), gradient="importance", regressor=regressor).fit(X)
@@ -296,6 +362,22 @@ def test_maximum_a_posteriori(X):
     assert fitter.history_["objective"][-50:].mean() == pytest.approx(
         likelihood + value, abs=0.05
     )
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_prior_of_parameters_counts_all_rows(X, method):
+    """Not those of a batch alone."""
+
+    class Shrunk(Shift):
+        def log_prior_params(self, params):
+            return log_normal(params["mu"], 1.0, 0.1)
+
+    shrunk, plain = (
+        getattr(fitter_of(model, batch_size=10, max_iter=1), method)(X)
+        for model in (Shrunk(), Shift())
+    )
+    prior = shrunk.history_["objective"][0] - plain.history_["objective"][0]
+    assert prior == pytest.approx(log_normal(0.0, 1.0, 0.1) / 150)
 
 
 def test_fixed_params_stay(X):
@@ -470,6 +552,34 @@ def test_warm_start_goes_on(X):
     assert warm.params_["mu"] == pytest.approx(0.0, abs=1e-5)
 
 
+def test_warm_start_goes_on_with_the_optimiser(X):
+    warm = fitter_of(Shift(), warm_start=True, max_iter=40).fit(X)
+    first = warm.params_["mu"]
+    warm.set_params(max_iter=1, learning_rate=0.05).fit(X)
+    # The first step of another optimiser is as long as the learning rate.
+    assert 0 < abs(warm.params_["mu"] - first) < 0.04
+
+
+def test_every_sleep_is_another(X):
+    """From the first of a fit to those of later calls that go on with it."""
+    seen = []
+    fitter = fitter_of(recording(Shift, seen)(), warm_start=True, gradient="joint")
+    fitter.set_params(batch_size=50).fit(X).fit(X).partial_fit(X)
+    # Fifteen iterations or three, and the draws for what the fit says of data.
+    assert len(set(seen)) == len(seen) == 16 + 16 + 4
+
+
+@pytest.mark.parametrize("gradient", ["joint", "likelihood", "importance"])
+def test_every_iteration_has_random_numbers_of_its_own(X, gradient):
+    """Features or candidates differ, of one sleep set and one batch."""
+    run = training(Shift(), {"mu": np.zeros(())}, gradient, QUICK, 1, 0, n_sleep=100)
+    sleep, found = run.sleep(), []
+    for n_iter in range(3):
+        run.n_iter = n_iter
+        found.append(run.estimate(sleep, X).objective)
+    assert len(set(found)) == 3
+
+
 def failures(X):
     yield {}, np.full_like(X, np.nan)
     yield {}, np.hstack([X, X])
@@ -500,6 +610,32 @@ def test_a_failing_refit_leaves_the_fit_as_it_was(X, warm_start, case):
     np.testing.assert_array_equal(fitter.score_samples(X), scores)
 
 
+def test_a_failing_warm_start_leaves_the_optimiser_as_it_was(X):
+    class Fails(Shift):
+        beyond = None
+
+        def sample(self, params, n_samples, rng):
+            if self.beyond not in (None, params["mu"]):
+                raise RuntimeError("no")
+            return super().sample(params, n_samples, rng)
+
+    fitter = fitter_of(Fails(), warm_start=True).fit(X)
+    twin = copy.deepcopy(fitter)
+    Fails.beyond = float(fitter.params_["mu"])
+    with pytest.raises(ValueError, match="RuntimeError"):
+        fitter.fit(X)
+    Fails.beyond = None
+    assert_same_params(fitter.fit(X).params_, twin.fit(X).params_)
+
+
+def test_a_failing_pass_leaves_the_fit_as_it_was(X):
+    fitter = fitter_of(Bounded(), gradient="importance", batch_size=10).partial_fit(X)
+    twin = copy.deepcopy(fitter)
+    with pytest.raises(ValueError, match="10 steps in a row"):
+        fitter.partial_fit(X + 100)
+    assert_same_params(fitter.partial_fit(X).params_, twin.partial_fit(X).params_)
+
+
 def test_partial_fit(X):
     fitter = fitter_of(Shift(), batch_size=40, learning_rate=0.2)
     path = []
@@ -514,23 +650,31 @@ def test_partial_fit(X):
     assert fitter.params_["mu"] == path[-1]
 
 
-def test_a_pass_takes_every_row_once(X, monkeypatch):
-    seen = []
-    iterate = Training.iterate
-
-    def watched(self, wake, n_rows, factor):
-        seen.append(wake)
-        iterate(self, wake, n_rows, factor)
-
-    monkeypatch.setattr(Training, "iterate", watched)
+def test_a_pass_takes_every_row_once(X, wakes):
     fitter = fitter_of(Shift(), batch_size=40)
     for size, n_rows in ((40, 150), (40, 7), (10, 101)):
-        seen.clear()
+        wakes.clear()
         fitter.set_params(batch_size=size).partial_fit(X[:n_rows])
-        assert all(len(wake) <= size for wake in seen)
+        assert all(len(wake) <= size for wake in wakes)
         np.testing.assert_array_equal(
-            np.sort(np.concatenate(seen), axis=0), np.sort(X[:n_rows], axis=0)
+            np.sort(np.concatenate(wakes), axis=0), np.sort(X[:n_rows], axis=0)
         )
+
+
+def test_every_pass_has_a_random_order_of_its_own(X, wakes):
+    fitter = fitter_of(Shift(), batch_size=40).partial_fit(X).partial_fit(X)
+    assert fitter.n_iter_ == 4
+    first, second = np.split(np.concatenate(wakes), 2)
+    for one, other in ((first, X), (second, X), (first, second)):
+        assert np.mean(one == other) < 0.1
+
+
+def test_every_epoch_has_a_random_order_of_its_own(X, wakes):
+    fitter_of(Shift(), batch_size=40).fit(X)
+    # Three batches an epoch leave out 30 of 150 rows, others every time.
+    epochs = [np.unique(np.concatenate(wakes[i : i + 3])) for i in range(0, 15, 3)]
+    assert all(len(rows) == 120 for rows in epochs)
+    assert len(np.unique(np.concatenate(epochs))) == 150
 
 
 def test_partial_fit_does_not_ask_for_max_iter(X):
@@ -582,6 +726,29 @@ def test_rows_that_are_impossible(X):
     for method in (fitter.transform, fitter.score_gradient):
         with pytest.raises(ValueError, match=r"1 rows of X are impossible.*\[20.\]"):
             method(some)
+
+
+def bounded_run(regressor):
+    start = {"mu": np.zeros(())}
+    return training(Bounded(), start, "importance", regressor, 1, 0, n_sleep=100)
+
+
+def test_a_bandwidth_is_chosen_anew_after_a_step_without_a_gradient(X):
+    run = bounded_run(GOOD)
+    for wake in (X, X, X + 100, X, X):
+        run.iterate(wake, 150, 1.0)
+    assert run.history["n_skipped"] == [0, 0, 1, 0, 0]
+    first, last = run.history["gamma"][0], run.history["gamma"][-1]
+    assert run.history["gamma"] == [first] * 3 + [last] * 2
+    assert first != last
+
+
+def test_only_steps_in_a_row_without_a_gradient_are_an_error(X):
+    run = bounded_run(QUICK)
+    for _ in range(12):
+        run.iterate(X + 100, 150, 1.0)
+        run.iterate(X, 150, 1.0)
+    assert run.history["n_skipped"] == [1, 0] * 12
 
 
 def zero_inflated_error(gradient, seed):
@@ -687,6 +854,57 @@ def test_converged_at_the_optimum(X):
     assert fitter_of(Shift(), max_iter=400).fit(X).converged_
 
 
+def test_drift_is_of_gradients_in_units_of_their_size(X):
+    fitter = fitter_of(in_two_units(Shift, "mu")(), gradient="joint", max_iter=80)
+    gradients = np.array(fitter.fit(X)._run.window.gradients)
+    size, small = np.abs(gradients).mean(axis=0)
+    np.testing.assert_allclose(small, size, rtol=0.01)
+
+
+@pytest.fixture(scope="module")
+def series():
+    model = Chain(2, 5)
+    start = model.init_params(None, None)
+    return model.sample(start, 60, np.random.default_rng(0))[1]
+
+
+def test_drift_with_wider_windows_is_in_units_of_sizes_too(series, monkeypatch):
+    seen = []
+
+    def watched(gradients):
+        seen.append(np.array(gradients))
+        return 0.0
+
+    monkeypatch.setattr(training_module, "drift", watched)
+    model = in_two_units(Chain, "means")(2, 5, half_width=1)
+    fitter_of(model, max_iter=3).fit(series)
+    (gradients,) = seen
+    # Of 20 parts of the data: four logits, two means, a scale, small means.
+    assert gradients.shape == (20, 9)
+    means, small = gradients[:, 4:6], gradients[:, 7:]
+    np.testing.assert_allclose(np.abs(small), np.abs(means), rtol=0.01)
+
+
+def test_every_part_of_the_data_has_a_sleep_for_wider_windows(series):
+    seen = []
+    model = recording(Chain, seen)(2, 5, half_width=1)
+    fitter_of(model, max_iter=2).fit(series)
+    assert len(set(seen)) == len(seen) == 2 + 1 + 20
+
+
+@pytest.mark.parametrize("share, warns", [(0.99, False), (1.01, True), (np.nan, False)])
+def test_windows_that_are_too_narrow_are_warned_of(series, monkeypatch, share, warns):
+    found = share * DRIFTING
+    monkeypatch.setattr(Training, "wider_windows_drift", lambda self, X: found)
+    fitter = fitter_of(Chain(2, 5, half_width=1), max_iter=2)
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        fitter.fit(series)
+    assert [w for w in record if "twice the half-width" in str(w.message)] == record
+    assert len(record) == warns
+    np.testing.assert_array_equal(fitter.history_["wider_windows_drift"], [found])
+
+
 def test_a_seed_fixes_every_bit(factors):
     fits = [
         fitter_of(FactorAnalysisModel(1), random_state=seed).fit(factors)
@@ -753,6 +971,13 @@ def test_any_table_will_do(factors, convert):
         assert hasattr(other, "feature_names_in_") == hasattr(data, "columns")
 
 
+def test_names_of_columns_go_with_the_data(X):
+    fitter = fitter_of(Shift()).fit(pd.DataFrame(X, columns=["a"]))
+    assert fitter.feature_names_in_.tolist() == ["a"]
+    fitter.fit(X).partial_fit(X)
+    assert not hasattr(fitter, "feature_names_in_")
+
+
 def test_float32_is_made_float64(factors):
     single = factors.astype(np.float32)
     model = FactorAnalysisModel(1)
@@ -817,6 +1042,57 @@ def test_transform_of_categories_is_their_probabilities():
     np.testing.assert_allclose(fitter.transform(X).sum(axis=1), 1, rtol=1e-12)
 
 
+def test_categories_that_are_not_declared_are_those_of_the_sleep_draws():
+    """Not those of the candidates, which differ from row to row."""
+
+    def sampler(params, n, rng):
+        z = rng.poisson(2.0, n)
+        return z, params["mu"] + z[:, None] + rng.standard_normal((n, 1))
+
+    def log_joint(params, z, x):
+        log_prior = z * np.log(2.0) - 2 - gammaln(z + 1.0)
+        return log_prior + log_normal(x[:, 0], params["mu"] + z, 1.0)
+
+    X = sampler({"mu": 0.5}, 150, np.random.default_rng(0))[1]
+    fitter = fitter_of(None, log_joint=log_joint, sampler=sampler, n_proposals=3)
+    options = {"gradient": "importance", "max_iter": 2}
+    fitter.set_params(init_params={"mu": np.zeros(())}, **options).fit(X)
+    Z = fitter.transform(X)
+    assert Z.shape == (150, len(fitter.get_feature_names_out()))
+    for row in (0, X.argmin()):
+        np.testing.assert_allclose(fitter.transform(X[[row]]), Z[[row]])
+
+
+def test_few_effective_candidates_are_not_used(X):
+    options = {"gradient": "likelihood", "max_iter": 1}
+    fitter = fitter_of(AnyLatent(), **options).fit(X + 7)
+    posterior = fitter._posterior
+    assert 0 < posterior.effective_sample_size(X + 7) < 10
+    expected = fitter.regressor_.predict(posterior.rows(X))
+    np.testing.assert_allclose(fitter.transform(X), expected, atol=1e-8)
+
+
+def test_one_row_does_not_decide_how_expectations_are_taken(X):
+    fitter = fitter_of(AnyLatent(), max_iter=1).fit(np.vstack([[[9.0]], X]))
+    assert fitter._posterior.effective_sample_size(np.array([[9.0]])) < 10
+    mean = (X[:, 0] - fitter.params_["mu"]) / 2
+    assert fitter._posterior.by_importance
+    assert rms(fitter.transform(X)[:, 0] - mean) < 0.2
+
+
+def test_residuals_of_proposals_count_degrees_of_freedom(X, monkeypatch):
+    seen, fit_residuals = [], Proposal.fit_residuals
+
+    def watched(self, scatter, n_samples, degrees_of_freedom):
+        seen.append(degrees_of_freedom)
+        fit_residuals(self, scatter, n_samples, degrees_of_freedom)
+
+    monkeypatch.setattr(Proposal, "fit_residuals", watched)
+    fitter_of(Shift(), gradient="importance", max_iter=1).fit(X)
+    # Two of the trend and up to 30 of the features, in the loop and after it.
+    assert len(seen) == 2 and all(2 < found < 32 for found in seen)
+
+
 def test_posterior_expectation_of_any_shape(factors, factor_fit):
     X = factors[:7]
 
@@ -864,6 +1140,70 @@ def test_score_gradient_by_regression(X, gradient):
     score = (X[:, 0] - fitter.params_["mu"]) / 2
     estimate = fitter.score_gradient(X)["mu"]
     assert np.linalg.norm(estimate - score) < 0.2 * np.linalg.norm(score)
+
+
+class Levels(LatentVariableModel):
+    """z_t ~ N(m, 1), x_t | z_t ~ N(z_t, 1), every step a term."""
+
+    term_columns = windows(4, 1)
+
+    def init_params(self, X, rng):
+        return {"m": np.zeros(())}
+
+    def sample(self, params, n_samples, rng):
+        z = params["m"] + rng.standard_normal((n_samples, 4))
+        return z, z + rng.standard_normal((n_samples, 4))
+
+    def log_joint(self, params, z, x):
+        return log_normal(z, params["m"], 1.0) + log_normal(x, z, 1.0)
+
+
+def test_score_gradient_sums_over_local_terms():
+    X = Levels().sample({"m": 0.5}, 20, np.random.default_rng(0))[1]
+    fitter = fitter_of(Levels(), n_sleep=500, max_iter=2).fit(X)
+    # The score is the sum of z_t - m, and E[z_t - m | x] half of x_t - m.
+    score = (X - fitter.params_["m"]).sum(axis=1) / 2
+    estimate = fitter.score_gradient(X)["m"]
+    assert np.linalg.norm(estimate - score) < 0.2 * np.linalg.norm(score)
+
+
+def test_score_gradient_by_likelihood_has_the_data_in_it(X):
+    """What a rough regression says of x itself does not matter."""
+
+    class NoPrior(AnyLatent):
+        log_prior = None
+
+    rough = AmortisedGradientRegressor(n_components=30, gamma=0.3, alpha=10.0)
+    options = {"regressor": rough, "gradient": "likelihood", "max_iter": 1}
+    fitter = fitter_of(NoPrior(), **options).fit(X)
+    expected = X[:, 0] - fitter.params_["mu"] - fitter.transform(X)[:, 0]
+    np.testing.assert_allclose(fitter.score_gradient(X)["mu"], expected, atol=1e-8)
+
+
+def test_score_gradient_is_finite_where_candidates_are_impossible():
+    """The gradient of the log-joint is NaN there, and the weight zero."""
+
+    class GammaShape(LatentVariableModel):
+        latent_support = "real"
+
+        def init_params(self, X, rng):
+            return {"shape": np.array(2.0)}
+
+        def sample(self, params, n_samples, rng):
+            z = rng.gamma(params["shape"], 1.0, n_samples)
+            return z, (z + rng.standard_normal(n_samples))[:, None]
+
+        def log_joint(self, params, z, x):
+            k = params["shape"]
+            log_prior = (k - 1) * anp.log(z) - z - gammaln(k)
+            inside = log_prior + log_normal(x[:, 0], z, 1.0)
+            return anp.where(z > 0, inside, -anp.inf)
+
+    model = GammaShape()
+    X = model.sample({"shape": 2.0}, 50, np.random.default_rng(0))[1]
+    fitter = fitter_of(model, gradient="importance", max_iter=1).fit(X)
+    assert fitter._posterior.by_importance
+    assert np.isfinite(fitter.score_gradient(X)["shape"]).all()
 
 
 def test_scores_are_repeatable_and_of_a_row_alone(factors, factor_fit):
@@ -920,6 +1260,25 @@ def test_scoring_rules(X):
     for model, scoring in ((Shift(), "exact"), (Anything(), "importance")):
         with pytest.raises(ValueError, match="scoring must be 'auto' or one of"):
             scores_of(model, scoring)
+
+
+def test_sleep_latents_give_the_log_likelihood(X):
+    fitter = fitter_of(AnyLatent(), n_sleep=1000).fit(X)
+    exact = log_normal(X[:, 0], fitter.params_["mu"], np.sqrt(2))
+    np.testing.assert_allclose(fitter.score_samples(X), exact, atol=0.2)
+    assert fitter.score(X) == pytest.approx(exact.mean(), abs=0.02)
+
+
+def test_a_loose_bound_is_warned_of(X):
+    fitter = fitter_of(AnyLatent(), gradient="likelihood", max_iter=1).fit(X + 7)
+    with pytest.warns(UserWarning, match="median effective sample size of the log-l"):
+        fitter.score(X + 7)
+
+
+def test_energy_score_is_of_different_draws():
+    draws = np.array([[0.0], [1.0], [5.0]])
+    # E|y - y'| is (1 + 5 + 4) / 3, E|x - y| is (0 + 1 + 5) / 3.
+    np.testing.assert_allclose(energy_score(draws[:1], draws), [5 / 3 - 2])
 
 
 def mean_distance(mean, scale):

@@ -3,6 +3,7 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
 from toys import (
@@ -18,15 +19,18 @@ from toys import (
 
 from amortsk import (
     AmortisedGradientRegressor,
+    LatentVariableModel,
     RandomFourierFeatures,
     regression,
 )
+from amortsk.gradients import draw_candidates
 from amortsk.models import (
     BernoulliFactorModel,
     FactorAnalysisModel,
     GaussianMixtureModel,
 )
 from amortsk.pairs import log_joint_terms
+from amortsk.proposals import Proposal
 from amortsk.regression import standardised
 
 REGRESSOR = AmortisedGradientRegressor(n_components=100, gamma=0.5, trend="linear")
@@ -247,6 +251,84 @@ def test_auto_picks_and_says_why(model, name, reason):
     assert np.isnan(estimate.effective_sample_size) == (name != "importance")
 
 
+def test_auto_tries_more_proposals_before_it_gives_them_up():
+    model = FactorAnalysisModel(1)
+    params, X = start(model, 30)
+    run = training(model, params, "auto", REGRESSOR, 3, 0, n_sleep=200, n_proposals=8)
+    run.estimate(run.sleep(), X)
+    assert "effective sample size of proposals" in run.estimator.reason
+    assert run.estimator.current.n_proposals in (16, 32, 64)
+
+
+def test_auto_keeps_no_proposals_that_did_not_help():
+    class Real(Unseen):
+        latent_support = "real"
+
+    params, X = start(Real(), 30)
+    options = {"n_sleep": 200, "n_proposals": 20}
+    run = training(Real(), params, "auto", REGRESSOR, 1, 0, **options)
+    run.estimate(run.sleep(), X)
+    assert run.estimator.name == "likelihood"
+    assert [e.n_proposals for e in run.estimator.importance] == [20, 20]
+
+
+def test_likelihood_regresses_the_score_at_rows_of_data():
+    run = training(Shift(), {"mu": np.zeros(())}, "likelihood", REGRESSOR, 1, 0)
+    draws, rng = run.sleep().first, np.random.default_rng(0)
+    T = run.estimator.targets(run.params, draws, np.array([[5.0]]), rng)
+    # d/dmu log p(z, x) = x - mu - z, times a random number.
+    score = 5 - draws.z[:, np.newaxis]
+    np.testing.assert_allclose(T / T[0], score / score[0] * np.ones(T.shape[1]), 1e-6)
+
+
+def test_importance_regresses_the_latents():
+    run = training(Shift(), {"mu": np.zeros(())}, "importance", REGRESSOR, 1, 0)
+    draws, rng = run.sleep().first, np.random.default_rng(0)
+    T = run.estimator.targets(run.params, draws, draws.x, rng)
+    np.testing.assert_array_equal(T[:, 0], draws.z)
+
+
+class Moved(LatentVariableModel):
+    """z ~ N(mu, 1), x | z ~ N(z, 1): marginally N(mu, 2)."""
+
+    def init_params(self, X, rng):
+        return {"mu": np.zeros(())}
+
+    def sample(self, params, n_samples, rng):
+        z = params["mu"] + rng.standard_normal(n_samples)
+        return z, (z + rng.standard_normal(n_samples))[:, np.newaxis]
+
+    def log_prior(self, params, z):
+        return log_normal(z, params["mu"], 1.0)
+
+    def log_joint(self, params, z, x):
+        return self.log_prior(params, z) + log_normal(x[:, 0], z, 1.0)
+
+
+def test_prior_draws_have_the_density_of_the_sleep_that_they_are_of():
+    options = {"n_sleep": 300, "n_proposals": 20_000}
+    first, X = {"mu": np.zeros(())}, np.full((4, 1), 2.0)
+    run = training(Moved(), first, "importance", REGRESSOR, 1, 0, **options)
+    run.estimate(run.sleep(), X)
+    # The next iteration has other parameters, and the proposal of the first.
+    run.params, run.n_iter = {"mu": np.array(2.0)}, 1
+    found = run.estimate(run.sleep(), X).objective
+    assert found == pytest.approx(log_normal(2.0, 2.0, np.sqrt(2)), abs=0.03)
+
+
+def test_share_of_the_prior_is_that_of_the_draws():
+    # A tenth of eleven draws is two of them: the density has to say so.
+    z = np.random.default_rng(0).standard_normal(100)
+    proposal = Proposal(["real"], z, True)
+    proposal.fit_residuals(np.array([[25.0]]), 100, 0)
+    moments, params = np.array([[0.3]]), {"mu": 1.0}
+    noise = proposal.noise(np.random.default_rng(1), 1, 9)
+    prior_z = z[np.newaxis, :2]
+    z, log_q = draw_candidates(proposal, moments, noise, prior_z, Moved(), params)
+    drawn, prior = np.exp(proposal.log_density(moments, z)), stats.norm(1.0).pdf(z)
+    np.testing.assert_allclose(log_q, np.log(9 / 11 * drawn + 2 / 11 * prior))
+
+
 def test_importance_without_candidates_says_so():
     params, X = start(Unknown(), 30)
     with pytest.raises(ValueError, match="needs log_prior where latent_support is"):
@@ -269,6 +351,7 @@ def test_sleep_latents_of_an_exponential_family_are_weighed_alike():
         for model in (Plain(1), Natural(1))
     )
     plain, natural = (run.estimate(run.sleep(), X) for run in (plain, natural))
+    assert natural.objective == pytest.approx(plain.objective)
     assert natural.effective_sample_size == pytest.approx(plain.effective_sample_size)
     for name in natural.gradient:
         np.testing.assert_allclose(natural.gradient[name], plain.gradient[name], 1e-8)

@@ -63,6 +63,21 @@ def test_prior_of_the_parameters_empties_components():
     assert smallest < 0
 
 
+def test_prior_of_the_parameters_is_the_formula():
+    model, params = start(strength=0.7)
+    params["means"] = params["means"] + 1
+    weights = np.exp(params["logits"]) / np.sum(np.exp(params["logits"]))
+    expected = -10 * np.log(weights).sum() - np.sum(params["means"] ** 2) / 18
+    for L in model.factors(params):
+        covariance = L @ L.T
+        expected -= 2.5 * np.linalg.slogdet(covariance)[1]
+        expected -= 0.01 * np.trace(np.linalg.inv(covariance))
+    layers = [value for name, value in params.items() if name.startswith("weights_")]
+    expected -= sum(np.sum(layer**2) for layer in layers) / 4
+    # The floor of the weights moves them by up to 1e-6.
+    np.testing.assert_allclose(model.log_prior_params(params), 0.7 * expected, 1e-4)
+
+
 def test_no_strength_is_maximum_likelihood():
     model, params = start(strength=0.0)
     assert model.log_prior_params(params) == 0

@@ -396,6 +396,16 @@ def test_mixture_starts_from_the_covariance_of_the_data():
     np.testing.assert_allclose(start, [shrunk, shrunk])
 
 
+def test_components_start_with_the_variance_of_the_data():
+    X = np.random.default_rng(0).standard_normal((200, 5)) * [3.0, 2.0, 0.5, 0.5, 0.5]
+    model = IndependentComponentsModel(n_components=2)
+    params = model.init_params(X, np.random.default_rng(0))
+    _, _, (start,) = covariances(model, params)
+    expected = np.linalg.eigvalsh(np.cov(X.T, bias=True))
+    np.testing.assert_allclose(np.linalg.eigvalsh(start)[-2:], expected[-2:], rtol=0.01)
+    np.testing.assert_allclose(np.trace(start), expected.sum(), rtol=0.2)
+
+
 def test_mixture_starts_at_separate_clusters():
     centres = np.array([[0.0, 0.0], [0.0, 9.0], [9.0, 0.0]])
     rng = np.random.default_rng(0)

@@ -214,6 +214,21 @@ def test_draws_on_a_sphere_follow_the_density(k, resultant, with_prior):
     assert sphere_p_value(k, resultant, with_prior) > 1e-4
 
 
+@pytest.mark.parametrize("resultant", [0.005, 0.1, 0.4])
+@pytest.mark.parametrize("k", [20, 1000])
+def test_density_on_a_sphere_of_many_dimensions(k, resultant):
+    """The Bessel function by its series."""
+    proposal = Proposal(["unit"], np.eye(k)[:2], True)
+    moments, across = resultant * np.eye(k)[:1], np.eye(k)[np.newaxis, 1:2]
+    kappa, order, j = concentration(resultant, k), k / 2 - 1, np.arange(3000)
+    terms = (2 * j + order) * np.log(kappa / 2)
+    terms -= special.gammaln(j + 1) + special.gammaln(j + order + 1)
+    log_norm = order * np.log(kappa) - (order + 1) * np.log(2 * np.pi)
+    exact = log_norm - special.logsumexp(terms)
+    log_q = proposal.log_density(moments, (across,))
+    np.testing.assert_allclose(log_q, [[exact]], rtol=0, atol=1e-3)
+
+
 def test_without_a_prior_weights_on_the_circle_are_bounded():
     proposal, _, _ = proposal_and_draws(["unit"], k=2, with_prior=False)
     behind = proposal.log_density(np.array([[0.9999, 0]]), (np.array([[[-1.0, 0]]]),))
@@ -409,6 +424,20 @@ def test_supports_of_a_dict_go_by_name():
 def test_a_bad_support_is_named(support):
     with pytest.raises(ValueError, match="latent_support"):
         latent_supports(support, {"a": np.zeros((5, 2))})
+
+
+@pytest.mark.parametrize(
+    ("support", "z"),
+    [
+        ("positive", [0.0, 1.0, 2.0]),
+        (("categorical", 3), [0, 3]),
+        (("categorical", 3), [-1, 2]),
+    ],
+    ids=str,
+)
+def test_a_support_that_latents_leave_is_an_error(support, z):
+    with pytest.raises(ValueError, match="does not fit"):
+        latent_supports(support, np.array(z))
 
 
 def test_weights_are_normalised():

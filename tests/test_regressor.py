@@ -183,7 +183,7 @@ def test_leave_one_out_formula(D, trend):
 def test_ties_go_to_the_narrowest_kernel(tied):
     """Where a kernel adds nothing to the trend, and where it does.
 
-    Of 40 seeds the mean is 2.9 and 0.2 steps of the grid.
+    Over 40 seeds the mean is 3.6 and 0.02 steps of the grid.
     """
     regressor, steps = AmortisedGradientRegressor(trend="linear"), []
     for seed in range(10):
@@ -193,10 +193,10 @@ def test_ties_go_to_the_narrowest_kernel(tied):
         Y = (y + (1.0 if tied else 0.01) * rng.standard_normal(300))[:, None]
         gamma, _, error = choose(regressor, X, Y, seed)
         narrow, _, larger = choose(regressor, X, Y, seed, break_ties=True)
-        assert error <= larger < error + 0.02
+        assert error <= larger <= 1.01 * error
         steps.append(np.log(narrow / gamma) / np.log(4))
     assert min(steps) >= 0
-    assert (np.mean(steps) > 1) == tied
+    assert (np.mean(steps) > 1.2) == tied
 
 
 def test_constant_targets_do_not_count():
@@ -207,6 +207,16 @@ def test_constant_targets_do_not_count():
     expected = leave_one_out(X, P, Y, alphas)
     np.testing.assert_allclose(leave_one_out(X, P, constant, alphas), expected)
     assert np.isnan(leave_one_out(X, P, constant[:, :1], alphas)).all()
+
+
+def test_a_row_that_the_trend_fits_exactly_has_no_error():
+    rng = np.random.default_rng(0)
+    F, Y = rng.standard_normal((20, 3)), rng.standard_normal((20, 1))
+    alphas = np.array([0.1, 1.0])
+    found = leave_one_out(F, np.eye(20)[:, :1], Y, alphas)
+    rest = leave_one_out(F[1:], np.empty((19, 0)), Y[1:], alphas)
+    np.testing.assert_allclose(found[0], 0, atol=1e-12)
+    np.testing.assert_allclose(found[1:], rest * Y[1:].var() / Y.var())
 
 
 @pytest.mark.parametrize("features", ["fourier", None])
@@ -383,6 +393,24 @@ def test_dependent_columns_and_no_ridge_to_speak_of():
     for rows in (columns, None):
         smoother = PrimalSmoother(gram, 1, 1e-14, rows)
         np.testing.assert_allclose(columns @ smoother.coef(columns.T @ y), y, 1e-6)
+
+
+def test_nearly_dependent_columns_are_solved_from_the_rows():
+    rng = np.random.default_rng(0)
+    F = rng.standard_normal((60, 4))
+    F[:, 1] = F[:, 0] + 1e-7 * F[:, 1]
+    y, alpha = F.sum(1) + rng.standard_normal(60), 1e-13
+    smoother = PrimalSmoother(F.T @ F, 0, alpha, F)
+    expected = F @ penalised_fit(F, np.empty((60, 0)), y, alpha)
+    A = smoother.weights(F, smoother.query(F))
+    np.testing.assert_allclose(A.T @ y, expected, atol=1e-5)
+
+
+def test_dependent_columns_without_their_rows_have_the_smallest_coefficients():
+    F = np.tile(np.random.default_rng(0).standard_normal((60, 4)), 2)
+    y = F @ np.arange(8.0)
+    coef = PrimalSmoother(F.T @ F, 0, 1e-15).coef(F.T @ y)
+    np.testing.assert_allclose(coef, np.linalg.pinv(F) @ y, rtol=1e-6)
 
 
 def test_a_transformer_as_features():

@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from amortsk import AmortisedGradientRegressor, WakeSleepFitter, check_model
 from amortsk.datasets import make_limit_cycle
+from amortsk.features import PolynomialTrend
 from amortsk.models import (
     HiddenMarkovModel,
     LinearGaussianStateSpaceModel,
@@ -19,6 +20,7 @@ from amortsk.models import (
 )
 from amortsk.models.state_space import canonical_states
 from amortsk.observation import LogNormal, noise_scale
+from amortsk.regression import default_trend
 
 MODELS = [
     HiddenMarkovModel(3, n_steps=4, n_outputs=2),
@@ -155,6 +157,14 @@ def test_chain_starts_at_well_separated_clusters():
     assert np.all(np.abs(noise_scale(params) - 1) < 0.2)
 
 
+def test_noise_of_a_chain_starts_at_that_within_clusters():
+    rng = np.random.default_rng(0)
+    levels = np.array([[-5.0] * 3, [5.0] * 3])[rng.integers(2, size=(100, 4))]
+    X = (levels + 0.5 * rng.standard_normal(levels.shape)).reshape(100, -1)
+    params = HiddenMarkovModel(2, n_steps=4, n_outputs=3).init_params(X, rng)
+    np.testing.assert_allclose(noise_scale(params), 0.5, rtol=0.1)
+
+
 def joint_normal(model, params):
     """Mean and covariance of a whole series, term by term."""
     A, C = params["transition_matrix"], params["emission_matrix"]
@@ -263,6 +273,28 @@ def test_start_turns_as_the_data_do():
     assert np.all(np.linalg.norm(z, axis=1) > 0.3)
 
 
+def turning_start(level=0.0):
+    """Params at the start for series that turn, and the states found in them."""
+    steps = turning_series()[1] + level
+    model = StateSpaceModel(24, n_outputs=6)
+    params = model.init_params(steps.reshape(8, -1), np.random.default_rng(0))
+    return model, params, canonical_states(steps, 2, np.random.default_rng(0))[0]
+
+
+def test_process_noise_starts_at_twice_what_transitions_leave():
+    model, params, z = turning_start()
+    predicted = model.transition(params, z[:, :-1].reshape(-1, 2))
+    left = z[:, 1:].reshape(-1, 2) - predicted
+    np.testing.assert_allclose(np.exp(params["process_log_scale"]), 2 * left.std(0))
+
+
+def test_emission_starts_at_the_level_of_the_data():
+    level = 10.0 * np.arange(1, 7)
+    model, params, z = turning_start(level)
+    emitted = model.emission(params, z.reshape(-1, 2))
+    np.testing.assert_allclose(emitted.mean(0), level, atol=0.5)
+
+
 @pytest.mark.parametrize("n_steps", [1, 2, 3])
 def test_start_of_short_series(n_steps):
     model = StateSpaceModel(n_steps, n_outputs=2)
@@ -313,6 +345,30 @@ def test_default_regression_on_whole_series_suits_their_width():
     ).fit(X)
     # Nothing was regressed on windows: there is no width to doubt.
     assert np.isnan(fitter.history_["wider_windows_drift"]).all()
+
+
+@pytest.mark.parametrize(
+    "width, trend", [(23, "linear"), (24, "linear"), (25, "constant")]
+)
+def test_default_trend_is_linear_where_that_can_be_fitted(width, trend):
+    rows = np.random.default_rng(0).standard_normal((100, width))
+    assert default_trend(*rows.shape[::-1]) == trend
+    PolynomialTrend(trend).fit(rows)
+
+
+def test_default_trend_of_windows_counts_all_of_their_terms():
+    model = HiddenMarkovModel(2, n_steps=20)
+    X = model.sample(start(model)[1], 10, np.random.default_rng(0))[1]
+    fitter = WakeSleepFitter(model=model, n_sleep=10, max_iter=2, random_state=0)
+    assert fitter.fit(X).regressor_.trend == "linear"
+
+
+def test_expectations_of_local_terms_are_of_one_value_a_term():
+    model = HiddenMarkovModel(2, n_steps=3)
+    X = np.random.default_rng(0).standard_normal((40, 3))
+    fitter = WakeSleepFitter(model=model, n_sleep=200, max_iter=2, random_state=0)
+    with pytest.raises(ValueError, match="one value per term"):
+        fitter.fit(X).posterior_expectation(X, lambda z: z[:, 0])
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0])
