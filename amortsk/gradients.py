@@ -376,23 +376,21 @@ class Auto:
                     )
                     return
             self.current = self.likelihood
+            self.current.select(params, sleep, wake, rng)
             self.reason = (
                 "importance weights have an effective sample size below "
                 f"{MIN_EFFECTIVE_SAMPLE_SIZE}"
             )
-            if self._some_pairs_are_impossible(params, sleep, wake, rng):
-                self.current = self.joint
-                self.reason += ", and some latents exclude some data"
+            if not self._likelihood_weighs_the_impossible(params, sleep, wake, rng):
+                return
+            self.current = self.joint
+            self.reason += ", and some latents exclude some data"
         self.current.select(params, sleep, wake, rng)
 
-    def _some_pairs_are_impossible(self, params, sleep, wake, rng):
-        """Whether latents of the model's own draws exclude some of the data, not all.
-
-        The regression gives such pairs weight all the same.
-        """
+    def _likelihood_weighs_the_impossible(self, params, sleep, wake, rng):
+        """Whether sleep latents exclude some of the data, and not all of it."""
         if has_natural_params(self.likelihood.model):
             return False
-        self.likelihood.select(params, sleep, wake, rng)
         estimate = self.likelihood.estimate(params, sleep, wake, rng)
         return not np.isfinite(estimate.objective) and estimate.is_usable
 
