@@ -133,7 +133,8 @@ class WakeSleepFitter(
         structure allows: ``"exact"`` with ``exact_log_likelihood``; ``"importance"``
         with proposals or a ``log_prior``, and without local terms; else ``"energy"``.
     warm_start : bool, default=False
-        Whether a second `fit` goes on from parameters and optimiser of the first.
+        Whether a second `fit` goes on from parameters, optimiser and random numbers of
+        the first.
     n_jobs : int, default=None
         Processes that share sleep draws beyond 20 000 rows of the regression; results
         are the same for any number.
