@@ -277,7 +277,7 @@ def _draws_to_fit_and_test(model, params, seed, pool):
 
 
 def _together(z, w):
-    """Rows of both: integers that only one of them has are categories too."""
+    """Latents of both: a proposal must know all their integers."""
     return flatten(join(*(map_parts(lambda part: part[np.newaxis], d) for d in (z, w))))
 
 

@@ -113,8 +113,9 @@ class Joint(Estimator):
 
     Weights belong to terms of draws where the log-joint is a sum of local terms. The
     score has mean zero over the model's own draws, so their mean is a control variate:
-    a share 1/N is taken from every weight, times the variance of the score that x does
-    not explain, which is the best multiple.
+    a share 1/N is taken from every weight, times the share of the score's variance that
+    x does not explain, about the best multiple. Not where draws were redrawn: there
+    the mean is another.
     """
 
     name = "joint"
@@ -124,7 +125,8 @@ class Joint(Estimator):
         fitted = self.regression.fit(sleep, rng)
         mean = np.full(len(wake), 1 / len(wake))
         queries = [f.queries(wake, mean) for f in fitted]
-        excess = self.regression.unexplained / sleep.n_samples
+        unexplained = 0.0 if sleep.n_redrawn else self.regression.unexplained
+        excess = unexplained / sleep.n_samples
 
         def of_chunk(draws):
             weights = mean_weights(fitted, queries, draws)
@@ -388,7 +390,10 @@ class Auto:
         self.current.select(params, sleep, wake, rng)
 
     def _likelihood_weighs_the_impossible(self, params, sleep, wake, rng):
-        """Whether sleep latents exclude some of the data, and not all of it."""
+        """Whether sleep latents exclude some of the data, and not all of it.
+
+        The regression gives such pairs weight all the same.
+        """
         if has_natural_params(self.likelihood.model):
             return False
         estimate = self.likelihood.estimate(params, sleep, wake, rng)

@@ -392,7 +392,7 @@ def normalise(log_weights):
 
 
 def _log_ive(order, x):
-    """Log of the scaled Bessel function, by its limit of high orders where it is zero.
+    """Log of the scaled Bessel function, by its limit of high orders at underflow.
 
     Abramowitz and Stegun, *Handbook of mathematical functions*, 9.7.7.
     """
@@ -401,7 +401,7 @@ def _log_ive(order, x):
     root = np.hypot(1, x / n)
     limit = n * (root + np.log(x / n / (1 + root))) - x
     limit = limit - 0.5 * np.log(2 * np.pi * n * root)
-    return np.where(value > 0, np.log(np.maximum(value, 1e-300)), limit)
+    return np.where(value > 1e-300, np.log(np.maximum(value, 1e-300)), limit)
 
 
 def _to_line(values, support):

@@ -83,7 +83,10 @@ class Regression:
 
     @property
     def unexplained(self):
-        """Share of the targets' variance, of all terms; zero where not known."""
+        """Share of the targets' variance, of all terms; zero where not known.
+
+        Not known is that of given bandwidth and ridge, or of constant targets.
+        """
         shares = [
             block.n_terms * np.clip(np.nan_to_num(error), 0, 1)
             for block, (_, _, error) in zip(self.blocks, self.choices, strict=True)

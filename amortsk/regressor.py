@@ -84,7 +84,8 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
     to R and Q'y it has the same solution.
 
     One (gamma, alpha) serves all targets: the mean over targets of squared
-    leave-one-out error over target variance is minimised.
+    leave-one-out error over target variance is minimised. (Of nearly equal errors
+    :class:`WakeSleepFitter` takes the narrowest kernel for local terms.)
 
     References
     ----------

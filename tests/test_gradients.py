@@ -213,6 +213,25 @@ def test_what_data_do_not_explain_is_no_noise():
     assert np.sqrt(np.mean(np.square(errors))) < 0.5
 
 
+def test_no_mean_is_subtracted_where_draws_were_redrawn(monkeypatch):
+    class Truncated(Unrelated):
+        def sample(self, params, n_samples, rng):
+            z, x = super().sample(params, n_samples, rng)
+            return z, np.where(x < 1.5, x, np.nan)
+
+    X, params = np.zeros((10, 1)), {"mu": np.zeros(())}
+    regressor = AmortisedGradientRegressor(n_components=50)
+
+    def estimate(model):
+        run = training(model, params, "joint", regressor, 1, 0, n_sleep=400)
+        return run.estimate(run.sleep(), X).gradient["mu"]
+
+    found = [estimate(Truncated()), estimate(Unrelated())]
+    monkeypatch.setattr(regression.Regression, "unexplained", 0.0)
+    assert estimate(Truncated()) == found[0]
+    assert estimate(Unrelated()) != found[1]
+
+
 class Later(Shift):
     """x is a random while after z: some latents exclude some data."""
 
