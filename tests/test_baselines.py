@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.decomposition import PCA
 
+from amortsk import check_model
 from amortsk.models import DecoderModel, FactorAnalysisModel
 
 
@@ -110,3 +112,18 @@ def test_the_cost_benchmark_times_iterations_of_a_fit(benchmarks):
     assert cost.gradient_difference(run, X) < 1e-8
     cost.step(run, X)
     assert run.n_iter == 1
+
+
+def test_likelihood_of_stochastic_volatility(benchmarks):
+    """Of two steps, by the mean over states drawn from the prior."""
+    import stochastic_volatility as sv
+
+    rng, sampler = np.random.default_rng(0), sv.sampler_of(2)
+    X, (h, _) = sampler(sv.TRUTH, 5, rng)[1], sampler(sv.TRUTH, 200_000, rng)
+    log_p = norm.logpdf(X[:, np.newaxis], 0.0, np.exp((sv.TRUTH["mu"] + h) / 2))
+    p = np.exp(log_p.sum(axis=2))
+    error = np.mean(p.std(axis=1) / p.mean(axis=1)) / np.sqrt(len(h))
+    expected = np.log(p.mean(axis=1)).mean()
+    assert abs(sv.log_likelihood(sv.TRUTH, X) - expected) < 5 * error
+    assert check_model(sv.fitter_of(X, 0, sv.START)).mean_score < 5
+    assert 0 < sv.noise(X, sv.TRUTH) < np.inf

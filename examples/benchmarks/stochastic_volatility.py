@@ -82,7 +82,7 @@ def maximum(X):
     return dict(zip(TRUTH, found.x, strict=True)), -found.fun
 
 
-def fit(X, seed, start, **options):
+def fitter_of(X, seed, start, **options):
     n_steps = X.shape[1]
     return WakeSleepFitter(
         log_joint,
@@ -92,7 +92,7 @@ def fit(X, seed, start, **options):
         n_sleep=10_000 // n_steps,
         random_state=seed,
         **options,
-    ).fit(X)
+    )
 
 
 def least_error(regressor, X, Y, seed, near, break_ties):
@@ -102,7 +102,7 @@ def least_error(regressor, X, Y, seed, near, break_ties):
 
 def noise(X, params):
     """Of the estimated mean gradient."""
-    run = fit(X, 0, params, max_iter=1, learning_rate=1e-9)._run
+    run = fitter_of(X, 0, params, max_iter=1, learning_rate=1e-9).fit(X)._run
     gradients = []
     for _ in range(20):
         run.n_iter = run.next_choice = run.n_iter + 1
@@ -120,9 +120,9 @@ def volatility(n_steps, n_seeds):
         def gap(params, value=value, X=X):
             return (value - log_likelihood(params, X)) / n_steps
 
-        gaps.append(gap(fit(X, seed, START, **SETTINGS).params_))
+        gaps.append(gap(fitter_of(X, seed, START, **SETTINGS).fit(X).params_))
         with mock.patch("amortsk.regression.choose", least_error):
-            wide.append(gap(fit(X, seed, START, **SETTINGS).params_))
+            wide.append(gap(fitter_of(X, seed, START, **SETTINGS).fit(X).params_))
         with_variate.append(noise(X, best))
         with mock.patch.object(Regression, "unexplained", 0.0):
             without.append(noise(X, best))
