@@ -113,8 +113,8 @@ class WakeSleepFitter(
         local terms; else ``"importance"`` while the median effective sample size of the
         batch is 10 or more (with up to eight times `n_proposals`, or with sleep latents
         as candidates); else ``"likelihood"``, or ``"joint"`` where some latents exclude
-        some data. Only ``"joint"`` and ``"direct"`` serve
-        local terms; the others regress on whole rows.
+        some data. Only ``"joint"`` and ``"direct"`` serve local terms; the others
+        regress on whole rows.
     n_sleep : int, default=1000
         Draws from the model in every iteration.
     n_proposals : int, default=50
