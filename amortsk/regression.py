@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import gen_batches
 
-from amortsk.design import Design, choose, learns
+from amortsk.design import Design, choose, has_transformer, learns
 from amortsk.features import PolynomialTrend
 from amortsk.terms import make_blocks
 
@@ -85,8 +85,12 @@ class Regression:
     def unexplained(self):
         """Share of the targets' variance, of all terms; zero where not known.
 
-        Not known is that of given bandwidth and ridge, or of constant targets.
+        Not known is that of given bandwidth and ridge, or of constant targets. Zero
+        also for features of the user's own: what they explain differs too much between
+        parameters for one number to serve all.
         """
+        if has_transformer(self.regressor):
+            return 0.0
         shares = [
             block.n_terms * np.clip(np.nan_to_num(error), 0, 1)
             for block, (_, _, error) in zip(self.blocks, self.choices, strict=True)

@@ -213,23 +213,25 @@ def test_what_data_do_not_explain_is_no_noise():
     assert np.sqrt(np.mean(np.square(errors))) < 0.5
 
 
-def test_no_mean_is_subtracted_where_draws_were_redrawn(monkeypatch):
+def test_where_no_mean_is_subtracted(monkeypatch):
     class Truncated(Unrelated):
         def sample(self, params, n_samples, rng):
             z, x = super().sample(params, n_samples, rng)
             return z, np.where(x < 1.5, x, np.nan)
 
     X, params = np.zeros((10, 1)), {"mu": np.zeros(())}
-    regressor = AmortisedGradientRegressor(n_components=50)
+    default = AmortisedGradientRegressor(n_components=50)
+    own = AmortisedGradientRegressor(RandomFourierFeatures(50, random_state=0))
 
-    def estimate(model):
+    def estimate(model, regressor=default):
         run = training(model, params, "joint", regressor, 1, 0, n_sleep=400)
         return run.estimate(run.sleep(), X).gradient["mu"]
 
-    found = [estimate(Truncated()), estimate(Unrelated())]
+    found = [estimate(Truncated()), estimate(Unrelated()), estimate(Unrelated(), own)]
     monkeypatch.setattr(regression.Regression, "unexplained", 0.0)
     assert estimate(Truncated()) == found[0]
     assert estimate(Unrelated()) != found[1]
+    assert estimate(Unrelated(), own) == found[2]
 
 
 class Later(Shift):
