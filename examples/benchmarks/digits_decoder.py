@@ -238,13 +238,16 @@ LEARNED = AmortisedGradientRegressor(LearnedFeatures())
 ENCODER = {"hidden": (200,), "standardise": False}
 ENCODED = {"gradient": "importance", "n_sleep": 2000, "regressor": LEARNED}
 DEEPER = {"hidden": (128, 128)}
+BOUND_OF_50 = {"n_draws": 50, "importance": True}
+VAE_LONGER = {"max_iter": 18_000, "learning_rate": 0.003}
+VAE_NOISY = {"noisy": True, "max_iter": 18_000, "learning_rate": 0.005}
+IWAE_LONGER = {**BOUND_OF_50, "max_iter": 9000, "learning_rate": 0.005}
 LONGER = {"learning_rate": 0.003, "max_iter": 3000}
 # Against overfitting; chosen on two other splits of the images. A prior counts once for
 # all rows, of which 20 are one noisy image.
 SHRUNK = {"model": Shrunk(6, 64, "bernoulli", 0.3)}
 TEMPERED = {"model": Shrunk(6, 64, PowerBernoulli(0.75), 0.3)}
-NOISY = {"noisy": True}
-NOISY_TEMPERED = {**NOISY, "model": Shrunk(6, 64, PowerBernoulli(0.75), 20 * 0.3)}
+NOISY_TEMPERED = {"noisy": True, "model": Shrunk(6, 64, PowerBernoulli(0.75), 20 * 0.3)}
 DATA = {
     "digits": {
         "load": digits,
@@ -253,62 +256,30 @@ DATA = {
         "shared": {"max_iter": 3000, "batch_size": 100},
         "fits": {
             "VAE": (variational, {}),
-            "VAE, longer": (variational, {"max_iter": 18_000, "learning_rate": 0.003}),
-            "IWAE": (variational, {"n_draws": 50, "importance": True}),
-            "IWAE, longer": (
-                variational,
-                {
-                    "n_draws": 50,
-                    "importance": True,
-                    "max_iter": 9000,
-                    "learning_rate": 0.005,
-                },
-            ),
+            "VAE, longer": (variational, VAE_LONGER),
+            "IWAE": (variational, BOUND_OF_50),
+            "IWAE, longer": (variational, IWAE_LONGER),
             "wake-sleep": (wake_sleep, {"gradient": "importance"}),
             "wake-sleep, sleep latents": (wake_sleep, SLEEP_LATENTS),
             "wake-sleep, sleep latents, longer": (
                 wake_sleep,
                 {**SLEEP_LATENTS, "max_iter": 9000, "learning_rate": 0.005},
             ),
-            "VAE, longer, prior": (
-                variational,
-                {**SHRUNK, "max_iter": 18_000, "learning_rate": 0.003},
-            ),
-            "IWAE, longer, prior and power": (
-                variational,
-                {
-                    **TEMPERED,
-                    "n_draws": 50,
-                    "importance": True,
-                    "max_iter": 9000,
-                    "learning_rate": 0.005,
-                },
-            ),
+            "VAE, longer, prior": (variational, {**SHRUNK, **VAE_LONGER}),
+            "IWAE, longer, prior and power": (variational, {**TEMPERED, **IWAE_LONGER}),
             "wake-sleep, 6000 sleep latents, longer, prior and power": (
                 wake_sleep,
                 {**TEMPERED, **SLEEP_LATENTS, "n_sleep": 6000, "max_iter": 9000},
             ),
-            "VAE, longer, noise": (
-                variational,
-                {**NOISY, "max_iter": 18_000, "learning_rate": 0.005},
-            ),
-            "VAE, deeper encoder, longer": (
-                variational,
-                {**DEEPER, "max_iter": 18_000, "learning_rate": 0.003},
-            ),
+            "VAE, longer, noise": (variational, VAE_NOISY),
+            "VAE, deeper encoder, longer": (variational, {**DEEPER, **VAE_LONGER}),
             "VAE, deeper encoder, longer, noise": (
                 variational,
-                {**NOISY, **DEEPER, "max_iter": 18_000, "learning_rate": 0.005},
+                {**DEEPER, **VAE_NOISY},
             ),
             "IWAE, longer, prior, power and noise": (
                 variational,
-                {
-                    **NOISY_TEMPERED,
-                    "n_draws": 50,
-                    "importance": True,
-                    "max_iter": 9000,
-                    "learning_rate": 0.005,
-                },
+                {**NOISY_TEMPERED, **IWAE_LONGER},
             ),
             "wake-sleep, 6000 sleep latents, longer, prior, power and noise": (
                 wake_sleep,
@@ -333,14 +304,8 @@ DATA = {
         "fits": {
             "VAE": (variational, ENCODER),
             "VAE, longer": (variational, {**ENCODER, **LONGER}),
-            "VAE, 9000 updates": (
-                variational,
-                {**ENCODER, **LONGER, "max_iter": 9000},
-            ),
-            "IWAE, longer": (
-                variational,
-                {"n_draws": 50, "importance": True, **ENCODER, **LONGER},
-            ),
+            "VAE, 9000 updates": (variational, {**ENCODER, **LONGER, "max_iter": 9000}),
+            "IWAE, longer": (variational, {**BOUND_OF_50, **ENCODER, **LONGER}),
             "wake-sleep": (wake_sleep, ENCODED),
             "wake-sleep, longer": (wake_sleep, {**ENCODED, **LONGER}),
         },
@@ -354,10 +319,7 @@ DATA = {
             "principal components": (principal_components, {}),
             "VAE": (variational, {"hidden": (100,)}),
             "VAE, longer": (variational, {"hidden": (100,), "max_iter": 18_000}),
-            "IWAE": (
-                variational,
-                {"hidden": (100,), "n_draws": 50, "importance": True},
-            ),
+            "IWAE": (variational, {"hidden": (100,), **BOUND_OF_50}),
             "wake-sleep": (wake_sleep, {"gradient": "importance"}),
         },
     },
