@@ -7,7 +7,7 @@ from scipy.special import expit
 from sklearn.utils import check_array, check_random_state
 
 from amortsk.autodiff import pullback
-from amortsk.latents import map_parts, take
+from amortsk.latents import concatenate, map_parts, take
 from amortsk.model import (
     LatentVariableModel,
     covariates_of,
@@ -214,7 +214,7 @@ def _conditional_importance(model, params, seed, pool, support):
     supports = latent_supports(support, fit.z)
     if "any" in supports:
         return np.nan, None
-    proposal = Proposal(supports, _together(fit.z, test.z), with_prior=False)
+    proposal = _proposal(supports, fit, test)
     targets = proposal.targets(fit.z)
     regressor = AmortisedGradientRegressor(
         n_components=100, gamma="median", random_state=int(rng.integers(2**31 - 1))
@@ -250,7 +250,7 @@ def _log_prior(model, params, seed, pool, support):
     supports = latent_supports(support, fit.z)
     if "any" in supports or not provides(model, "log_prior"):
         return np.nan
-    proposal = Proposal(supports, _together(fit.z, test.z), with_prior=False)
+    proposal = _proposal(supports, fit, test)
     targets = proposal.targets(fit.z)
     mean = targets.mean(0, keepdims=True)
     proposal.fit_residuals((targets - mean).T @ (targets - mean), FIT_DRAWS, 0.0)
@@ -276,9 +276,9 @@ def _draws_to_fit_and_test(model, params, seed, pool):
     return fit, test, np.random.default_rng(seeds[2])
 
 
-def _together(z, w):
-    """Latents of both: a proposal must know all their integers."""
-    return flatten(join(*(map_parts(lambda part: part[np.newaxis], d) for d in (z, w))))
+def _proposal(supports, fit, test):
+    """A proposal, not yet fitted, that knows the integers of both sets of draws."""
+    return Proposal(supports, concatenate([fit.z, test.z]), with_prior=False)
 
 
 def _standard_errors(values):
