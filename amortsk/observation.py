@@ -100,7 +100,7 @@ defvjp(weighted_squares, _weighted_squares_vjp, argnums=(0,))
 class Observation(BaseEstimator):
     """Base class of observations that factorise over features.
 
-    A subclass defines ``natural_params``, ``log_normalizer``, ``mean``, ``sample`` and
+    A subclass defines ``natural_params``, ``log_normalizer``, ``sample`` and
     ``initial_output``, and whichever of ``sufficient_statistics``, ``in_support``,
     ``log_base_measure`` and ``init_params`` are not trivial.
 
@@ -209,10 +209,6 @@ class Observation(BaseEstimator):
         """Observations on the scale of the output, where that is their mean."""
         return x
 
-    def mean(self, params, output):
-        """Expected observation, of shape (n, n_features)."""
-        raise NotImplementedError
-
     def sample(self, params, output, rng):
         """Draw one observation for each row of `output`."""
         raise NotImplementedError
@@ -301,9 +297,6 @@ class Gaussian(Observation):
         squares = weighted_squares(output, *statistics, totals)
         return -0.5 * np.dot(squares, precision) - log_det
 
-    def mean(self, params, output):
-        return output
-
     def sample(self, params, output, rng):
         return output + noise_scale(params) * rng.standard_normal(output.shape)
 
@@ -342,9 +335,6 @@ class Bernoulli(Observation):
 
     def in_support(self, x):
         return (x == 0) | (x == 1)
-
-    def mean(self, params, output):
-        return expit(output)
 
     def sample(self, params, output, rng):
         return (rng.random(output.shape) < expit(output)).astype(np.float64)
@@ -394,9 +384,6 @@ class Poisson(Observation):
     def in_support(self, x):
         return np.isfinite(x) & (x >= 0) & (x == np.floor(x))
 
-    def mean(self, params, output):
-        return np.exp(output)
-
     def sample(self, params, output, rng):
         with np.errstate(over="ignore"):
             rate = np.exp(output)
@@ -443,9 +430,6 @@ class LogNormal(Gaussian):
         log_x = self.to_real(x)
         jacobian = np.where(self.in_support(x), log_x, np.inf)
         return super().log_prob(params, output, log_x) - np.sum(jacobian, axis=1)
-
-    def mean(self, params, output):
-        return np.exp(output + 0.5 * noise_scale(params) ** 2)
 
     def sample(self, params, output, rng):
         return np.exp(super().sample(params, output, rng))
