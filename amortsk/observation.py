@@ -100,9 +100,9 @@ defvjp(weighted_squares, _weighted_squares_vjp, argnums=(0,))
 class Observation(BaseEstimator):
     """Base class of observations that factorise over features.
 
-    A subclass defines ``natural_params``, ``log_normalizer``, ``sample`` and
-    ``initial_output``, and whichever of ``sufficient_statistics``, ``in_support``,
-    ``log_base_measure`` and ``init_params`` are not trivial.
+    A subclass defines ``log_normalizer``, ``sample`` and ``initial_output``, and
+    whichever of ``natural_params`` (by default the output), ``sufficient_statistics``
+    (x), ``in_support``, ``log_base_measure`` and ``init_params`` are not trivial.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class Observation(BaseEstimator):
 
     def natural_params(self, params, output):
         """Natural parameters, a tuple of arrays that broadcast to (n, n_features)."""
-        raise NotImplementedError
+        return (output,)
 
     def log_normalizer(self, params, output):
         """Log-normaliser of each feature, of shape (n, n_features)."""
@@ -327,9 +327,6 @@ class Bernoulli(Observation):
         frequency = (X.sum(axis=0) + 1) / (len(X) + 2)
         return logit(frequency), np.ones(X.shape[1])
 
-    def natural_params(self, params, output):
-        return (output,)
-
     def log_normalizer(self, params, output):
         return softplus(output)
 
@@ -364,9 +361,6 @@ class Poisson(Observation):
         X = self.check_data(X)
         # Half a count keeps the log of a column of zeros finite.
         return np.log(X.mean(axis=0) + 0.5 / len(X)), np.ones(X.shape[1])
-
-    def natural_params(self, params, output):
-        return (output,)
 
     def log_normalizer(self, params, output):
         return np.exp(output)
