@@ -183,7 +183,6 @@ class Posterior:
                 f"of {self.n_candidates}: it is a loose lower bound; or else the "
                 "log-joint is finite where the latents never are, and latent_support "
                 "is missing",
-                UserWarning,
                 stacklevel=4,
             )
         return bounds

@@ -465,7 +465,6 @@ class WakeSleepFitter(
                 f"{sampler} returned {n_redrawn.sum():.0f} non-finite draws: "
                 "they were drawn again, which conditions the model on finite draws. "
                 "Counts are in history_['n_redrawn']",
-                UserWarning,
                 stacklevel=STACK_LEVEL,
             )
 
@@ -526,7 +525,6 @@ class WakeSleepFitter(
                     "with term_columns of twice the half-width the gradient at params_ "
                     f"is {wider:.1f} standard errors from zero: the answer depends on "
                     "the width. Take wider windows, or doubt the model",
-                    UserWarning,
                     stacklevel=STACK_LEVEL,
                 )
         skipped = self.history_["n_skipped"].mean()
@@ -534,7 +532,6 @@ class WakeSleepFitter(
             warnings.warn(
                 f"{skipped:.0%} of the steps were skipped, as their log-joint or its "
                 "gradient was not finite: some rows may be impossible under the model",
-                UserWarning,
                 stacklevel=STACK_LEVEL,
             )
         taken = self.history_["objective"][self.history_["n_skipped"] == 0]
@@ -544,7 +541,6 @@ class WakeSleepFitter(
                 "gradient='likelihood' gives weight to pairs of latents and data that "
                 f"exclude each other, in {infinite:.0%} of the steps: "
                 "'importance' or 'joint' does not",
-                UserWarning,
                 stacklevel=STACK_LEVEL,
             )
         if run.window.drift() > DRIFTING:
