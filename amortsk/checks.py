@@ -126,35 +126,35 @@ def check_model(fitter_or_model, X=None, random_state=None):
         error = _finite_differences(
             model, params, draws, np.random.default_rng(seeds[2])
         )
-        score = _mean_score(model, params, seeds[3], pool)
+        score, name = _mean_score(model, params, seeds[3], pool)
         # As in a fit, the fitter's own goes before the model's.
         support = fitter_or_model.latent_support
         support = model.latent_support if support is None else support
-        importance = _conditional_importance(model, params, seeds[4], pool, support)
+        importance, moment = _conditional_importance(
+            model, params, seeds[4], pool, support
+        )
         prior = _log_prior(model, params, seeds[5], pool, support)
     sampler, density = name_of(model, "sample"), name_of(model, "log_joint")
-    if abs(score[0]) > LIMIT:
+    if score > LIMIT:
         raise ValueError(
             f"{density} is not the log-density of what {sampler} draws: over its own "
-            f"draws the mean score of parameter {score[1]!r} is {abs(score[0]):.1f} "
-            "standard errors from zero. Look for another scale, sign or parametrisation"
+            f"draws the mean score of parameter {name!r} is {score:.1f} standard "
+            "errors from zero. Look for another scale, sign or parametrisation"
         )
-    if abs(importance[0]) > LIMIT:
+    if importance > LIMIT:
         raise ValueError(
             f"{density} is not the log-density of what {sampler} draws: given x, it "
-            f"weights latents so that {importance[1]} is off by "
-            f"{abs(importance[0]):.1f} standard errors. Look for a prior term of z "
-            "that was left out or differs from the sampler's; or, where z is bounded, "
-            "declare latent_support"
+            f"weights latents so that {moment} is off by {importance:.1f} standard "
+            "errors. Look for a prior term of z that was left out or differs from the "
+            "sampler's; or, where z is bounded, declare latent_support"
         )
-    if abs(prior) > LIMIT:
+    if prior > LIMIT:
         raise ValueError(
             f"{name_of(model, 'log_prior')} is not the log-density of the latents that "
-            f"{sampler} draws: it is off by {abs(prior):.1f} standard errors. Look for "
-            "a constant that was left out, a density that is not logged, or parameters "
-            "other than the sampler's"
+            f"{sampler} draws: it is off by {prior:.1f} standard errors. Look for a "
+            "missing constant, a density that is not logged, or other parameters"
         )
-    return ModelCheck(abs(score[0]), abs(importance[0]), error, abs(prior))
+    return ModelCheck(score, importance, error, prior)
 
 
 def _finite_differences(model, params, draws, rng):
@@ -199,22 +199,18 @@ def _mean_score(model, params, seed, pool):
             lambda p, d=draws: log_joint(model, p, d.z, d.x), params, model.fixed_params
         )
         means.append(gradient(np.full(size, 1 / size)))
-    worst = (0.0, None)
+    found = []
     for name in means[0]:
         g = np.array([mean[name] for mean in means]).reshape(SCORE_BATCHES, -1)
-        t = _standard_errors(g)
-        if t.size and np.abs(t).max() > abs(worst[0]):
-            worst = (float(t[np.abs(t).argmax()]), name)
-    return worst
+        found.append((float(_standard_errors(g).max(initial=0.0)), name))
+    return max(found)
 
 
 def _conditional_importance(model, params, seed, pool, support):
     """Largest difference between true and reweighted latents, in standard errors."""
-    fit, test, rng = _draws_to_fit_and_test(model, params, seed, pool)
-    supports = latent_supports(support, fit.z)
-    if "any" in supports:
+    fit, test, proposal, rng = _to_fit_and_test(model, params, seed, pool, support)
+    if proposal is None:
         return np.nan, None
-    proposal = _proposal(supports, fit, test)
     targets = proposal.targets(fit.z)
     regressor = AmortisedGradientRegressor(
         n_components=100, gamma="median", random_state=int(rng.integers(2**31 - 1))
@@ -235,7 +231,7 @@ def _conditional_importance(model, params, seed, pool, support):
     T = np.hstack([T, T**2]).reshape(TEST_DRAWS, TEST_PROPOSALS + 1, -1)
     differences = np.einsum("nk,nkt->nt", weights, T) - T[:, -1]
     t = _standard_errors(differences)
-    worst = int(np.abs(t).argmax())
+    worst = int(t.argmax())
     moment = ("the mean", "the mean square")[worst // targets.shape[1]]
     return float(t[worst]), f"{moment} of coordinate {worst % targets.shape[1]} of z"
 
@@ -246,11 +242,9 @@ def _log_prior(model, params, seed, pool, support):
     Of p with a density q that has the latents' moments. Both are means of numbers
     between zero and one, which large ratios cannot upset.
     """
-    fit, test, rng = _draws_to_fit_and_test(model, params, seed, pool)
-    supports = latent_supports(support, fit.z)
-    if "any" in supports or not provides(model, "log_prior"):
+    fit, test, proposal, rng = _to_fit_and_test(model, params, seed, pool, support)
+    if proposal is None or not provides(model, "log_prior"):
         return np.nan
-    proposal = _proposal(supports, fit, test)
     targets = proposal.targets(fit.z)
     mean = targets.mean(0, keepdims=True)
     proposal.fit_residuals((targets - mean).T @ (targets - mean), FIT_DRAWS, 0.0)
@@ -264,27 +258,28 @@ def _log_prior(model, params, seed, pool, support):
     gap = shares[0] - shares[1]
     # All alike, they are still known to one draw at best.
     error = max(gap.std() / np.sqrt(TEST_DRAWS), 1 / TEST_DRAWS)
-    return float(gap.mean() / error)
+    return float(abs(gap.mean()) / error)
 
 
-def _draws_to_fit_and_test(model, params, seed, pool):
-    seeds = seed.spawn(3)
-    fit, test = (
-        draw(model, params, n, s, pool)
-        for n, s in zip((FIT_DRAWS, TEST_DRAWS), seeds[:2], strict=True)
-    )
-    return fit, test, np.random.default_rng(seeds[2])
+def _to_fit_and_test(model, params, seed, pool, support):
+    """Two sets of draws, a proposal that knows the integers of both, a generator.
 
-
-def _proposal(supports, fit, test):
-    """A proposal, not yet fitted, that knows the integers of both sets of draws."""
-    return Proposal(supports, concatenate([fit.z, test.z]), with_prior=False)
+    The proposal is None where no family fits the latents.
+    """
+    fit_seed, test_seed, rng_seed = seed.spawn(3)
+    fit = draw(model, params, FIT_DRAWS, fit_seed, pool)
+    test = draw(model, params, TEST_DRAWS, test_seed, pool)
+    supports, proposal = latent_supports(support, fit.z), None
+    if "any" not in supports:
+        proposal = Proposal(supports, concatenate([fit.z, test.z]), with_prior=False)
+    return fit, test, proposal, np.random.default_rng(rng_seed)
 
 
 def _standard_errors(values):
-    """Column means over their standard errors; zero where nothing varies."""
-    mean, spread = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
-    negligible = spread <= 1e-12 * (1 + np.abs(mean))
+    """Sizes of column means over their standard errors; zero where nothing varies."""
+    mean = np.abs(values.mean(0))
+    spread = values.std(0, ddof=1) / np.sqrt(len(values))
+    negligible = spread <= 1e-12 * (1 + mean)
     return np.where(negligible, 0.0, mean / np.where(negligible, 1.0, spread))
 
 
