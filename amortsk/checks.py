@@ -6,7 +6,6 @@ import numpy as np
 from scipy.special import expit
 from sklearn.utils import check_array, check_random_state
 
-from amortsk.autodiff import pullback
 from amortsk.latents import concatenate, map_parts, take
 from amortsk.model import (
     LatentVariableModel,
@@ -16,7 +15,14 @@ from amortsk.model import (
     provides,
     summary,
 )
-from amortsk.pairs import flatten, join, log_joint, log_joint_terms, log_prior
+from amortsk.pairs import (
+    flatten,
+    join,
+    log_joint,
+    log_joint_terms,
+    log_prior,
+    pull_log_joint,
+)
 from amortsk.proposals import Proposal, latent_supports, normalise
 from amortsk.regression import column_scaling
 from amortsk.regressor import AmortisedGradientRegressor
@@ -163,7 +169,7 @@ def _finite_differences(model, params, draws, rng):
     def function(p):
         return log_joint(model, p, draws.z, draws.x)
 
-    value, gradient = pullback(function, params, model.fixed_params)
+    value, gradient = pull_log_joint(model, params, draws.z, draws.x)
     finite = np.isfinite(value)
     worst = 0.0
     for name, g in gradient(finite / finite.sum()).items():
@@ -195,9 +201,7 @@ def _mean_score(model, params, seed, pool):
     means = []
     for child in seed.spawn(SCORE_BATCHES):
         draws = draw(model, params, size, child, pool)
-        _, gradient = pullback(
-            lambda p, d=draws: log_joint(model, p, d.z, d.x), params, model.fixed_params
-        )
+        _, gradient = pull_log_joint(model, params, draws.z, draws.x)
         means.append(gradient(np.full(size, 1 / size)))
     found = []
     for name in means[0]:
@@ -328,11 +332,7 @@ def dry_run(model, params, n_features, seed, pool=None):
             f"{sampler} must return x with {n_features} columns, as the data have, got "
             f"shape {draws.x.shape}"
         )
-    value, gradient = pullback(
-        lambda p: log_joint_terms(model, p, draws.z, draws.x),
-        params,
-        model.fixed_params,
-    )
+    value, gradient = pull_log_joint(model, params, draws.z, draws.x, terms=True)
     value = np.asarray(value)
     if value.dtype.kind != "f":
         raise ValueError(
@@ -392,10 +392,8 @@ def _check_gradient(model, params, draws, value, gradient, density):
             for name, v in params.items()
         }
         with np.errstate(all="ignore"):
-            value, gradient = pullback(
-                lambda p: log_joint_terms(model, p, draws.z, draws.x),
-                nearby,
-                model.fixed_params,
+            value, gradient = pull_log_joint(
+                model, nearby, draws.z, draws.x, terms=True
             )
             cotangent = np.where(np.isfinite(value), cotangent, 0.0)
             moved = gradient(cotangent)

@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from amortsk.autodiff import pullback
 from amortsk.gradients import (
     MIN_EFFECTIVE_SAMPLE_SIZE,
     draw_candidates,
@@ -16,8 +15,8 @@ from amortsk.model import provides
 from amortsk.pairs import (
     flatten,
     log_joint,
-    log_joint_terms,
     log_prior,
+    pull_log_joint,
     steps,
     weighted_pairs,
 )
@@ -238,28 +237,22 @@ class Posterior:
         return {key: np.array([g[key] for g in gradients]) for key in gradients[0]}
 
     def _row_gradient(self, x, name):
-        fixed = self.model.fixed_params
+        model, params = self.model, self.params
         if self.by_importance:
             ((_, z, log_w),) = self.weighted(x)
             weights = self._weights(log_w, x).ravel()
-            z, x = flatten(z), np.repeat(x, len(weights), axis=0)
             kept = np.flatnonzero(weights)
-            z, x, weights = take(z, kept), x[kept], weights[kept]
-            function, params = log_joint, self.params
+            z, weights = take(flatten(z), kept), weights[kept]
+            x = np.repeat(x, len(kept), axis=0)
         else:
-            rows = self.rows(x)
+            rows, z = self.rows(x), self.draws.z
             weights = self.regressor.smoother_weights(rows, np.ones(len(rows)))
             if name == "likelihood":
-                return weighted_pairs(
-                    self.model, self.params, self.draws.z, x, weights[:, None], fixed
-                )[1]
-            z, x, params = self.draws.z, self.draws.x, self.params
-            function = log_joint
-            if self.block.columns is not None:
-                weights = weights.reshape(len(x), -1)
-                function = log_joint_terms
-        _, gradient = pullback(lambda p: function(self.model, p, z, x), params, fixed)
-        return gradient(weights)
+                fixed = model.fixed_params
+                return weighted_pairs(model, params, z, x, weights[:, None], fixed)[1]
+            x = self.draws.x
+        terms = self.block.columns is not None
+        return pull_log_joint(model, params, z, x, terms=terms)[1](weights)
 
 
 def energy_score(X, draws):

@@ -36,6 +36,12 @@ def log_joint(model, params, z, x):
     return value if np.ndim(value) == 1 else anp.sum(value, axis=1)
 
 
+def pull_log_joint(model, params, z, x, *, terms=False):
+    """Log-joint of paired rows, or its terms, and the map from weights to gradients."""
+    function = log_joint_terms if terms else log_joint
+    return pullback(lambda p: function(model, p, z, x), params, model.fixed_params)
+
+
 def log_prior(model, params, z):
     """Log-density of latents, of shape (n,), checked.
 
