@@ -21,6 +21,7 @@ from amortsk.pairs import (
     log_joint,
     log_joint_terms,
     log_prior,
+    log_weights,
     pull_log_joint,
 )
 from amortsk.proposals import Proposal, latent_supports, normalise
@@ -227,10 +228,7 @@ def _conditional_importance(model, params, seed, pool, support):
     z = proposal.draw(moments, proposal.noise(rng, TEST_DRAWS, TEST_PROPOSALS))
     z = join(z, take(test.z, np.arange(TEST_DRAWS)[:, np.newaxis]))
     log_q = proposal.log_density(moments, z)
-    x = np.repeat(test.x, TEST_PROPOSALS + 1, axis=0)
-    log_w = np.asarray(log_joint(model, params, flatten(z), x)).reshape(log_q.shape)
-    log_w = np.where(np.isnan(log_w), -np.inf, log_w) - log_q
-    weights = normalise(log_w)[0]
+    weights = normalise(log_weights(model, params, z, test.x, log_q))[0]
     T = proposal.targets(flatten(z))
     T = np.hstack([T, T**2]).reshape(TEST_DRAWS, TEST_PROPOSALS + 1, -1)
     differences = np.einsum("nk,nkt->nt", weights, T) - T[:, -1]

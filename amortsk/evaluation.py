@@ -14,8 +14,8 @@ from amortsk.latents import map_parts, parts, repeat, take
 from amortsk.model import provides
 from amortsk.pairs import (
     flatten,
-    log_joint,
     log_prior,
+    log_weights,
     pull_log_joint,
     steps,
     weighted_pairs,
@@ -124,33 +124,20 @@ class Posterior:
 
     def weighted(self, X):
         """Chunks of (rows, candidates (m, K, ...), log-weights (m, K))."""
+        n_candidates = self.n_candidates if self.proposal else len(self.draws.x)
+        for rows in steps(len(X), n_candidates, X.shape[1]):
+            z, log_q = self._candidates(X[rows])
+            yield rows, z, log_weights(self.model, self.params, z, X[rows], log_q)
+
+    def _candidates(self, x):
+        """Latents (m, K, ...) for rows of X, and their log-density."""
+        model, params, z = self.model, self.params, self.draws.z
         if self.proposal is None:
-            yield from self._weighted_sleep(X)
-            return
-        for rows in steps(len(X), self.n_candidates, X.shape[1]):
-            x = X[rows]
-            moments = self.regressor.predict(self.rows(x))
-            from_prior = repeat(self.from_prior, len(x))
-            z, log_q = draw_candidates(
-                self.proposal, moments, self.noise, from_prior, self.model, self.params
-            )
-            yield rows, z, self._log_weights(z, x, log_q)
-
-    def _weighted_sleep(self, X):
-        z = self.draws.z
-        log_p = log_prior(self.model, self.params, z)
-        z = map_parts(lambda part: part[np.newaxis], z)
-        for rows in steps(len(X), len(log_p), X.shape[1]):
-            tiled = repeat(z, len(X[rows]))
-            yield rows, tiled, self._log_weights(tiled, X[rows], log_p)
-
-    def _log_weights(self, z, x, log_q):
-        n_candidates = parts(z)[0].shape[1]
-        x = np.repeat(x, n_candidates, axis=0)
-        with np.errstate(all="ignore"):
-            value = log_joint(self.model, self.params, flatten(z), x)
-            log_w = np.reshape(value, (-1, n_candidates)) - log_q
-        return np.where(np.isnan(log_w), -np.inf, log_w)
+            sleep = map_parts(lambda part: part[np.newaxis], z)
+            return repeat(sleep, len(x)), log_prior(model, params, z)
+        moments = self.regressor.predict(self.rows(x))
+        prior = repeat(self.from_prior, len(x))
+        return draw_candidates(self.proposal, moments, self.noise, prior, model, params)
 
     def effective_sample_size(self, X):
         """Median over rows; NaN where there are no candidates."""

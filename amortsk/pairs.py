@@ -76,6 +76,16 @@ def join(z, w):
     return rebuild(z, [np.concatenate(pair, axis=1) for pair in arrays])
 
 
+def log_weights(model, params, z, x, log_q):
+    """Log-weights of candidates z, with arrays (m, K, ...), of rows x; NaN is -inf."""
+    n_candidates = parts(z)[0].shape[1]
+    x = np.repeat(x, n_candidates, axis=0)
+    with np.errstate(all="ignore"):
+        value = log_joint(model, params, flatten(z), x)
+        log_w = np.reshape(value, (-1, n_candidates)) - log_q
+    return np.where(np.isnan(log_w), -np.inf, log_w)
+
+
 def weigh(model, params, z, x, log_q, fixed, scale):
     """Self-normalised importance weights of candidates, and their gradient.
 
