@@ -84,28 +84,20 @@ class Posterior:
         self.n_candidates = n_candidates
         self.with_prior = provides(model, "log_prior")
         self.proposal = None
-        if block.columns is None and "any" not in supports:
-            self.proposal = Proposal(supports, draws.z, self.with_prior)
-            targets = self.proposal.targets(draws.z)
-        else:
-            targets = self.latents(draws.z)
         self.scaling = column_scaling(block.rows(draws.x))
         rows = self.rows(draws.x)
-        regressor.fit(rows, targets.reshape(len(rows), -1))
-        if self.proposal is not None:
-            self._fit_proposal(rows, targets, rng)
-
-    def _fit_proposal(self, rows, targets, rng):
-        residual = targets - self.regressor.predict(rows)
-        self.proposal.fit_residuals(
-            residual.T @ residual,
-            len(rows),
-            self.regressor._smoother.degrees_of_freedom(rng),
-        )
-        n_prior = prior_draws(self.model, self.n_candidates)
-        self.noise = self.proposal.noise(rng, 1, self.n_candidates - n_prior)
-        index = rng.integers(len(self.draws.x), size=(1, n_prior))
-        self.from_prior = take(self.draws.z, index)
+        if block.columns is not None or "any" in supports:
+            regressor.fit(rows, self.latents(draws.z).reshape(len(rows), -1))
+            return
+        proposal = self.proposal = Proposal(supports, draws.z, self.with_prior)
+        targets = proposal.targets(draws.z)
+        residual = targets - regressor.fit(rows, targets).predict(rows)
+        freedom = regressor._smoother.degrees_of_freedom(rng)
+        proposal.fit_residuals(residual.T @ residual, len(rows), freedom)
+        n_prior = prior_draws(model, n_candidates)
+        self.noise = proposal.noise(rng, 1, n_candidates - n_prior)
+        index = rng.integers(len(draws.x), size=(1, n_prior))
+        self.from_prior = take(draws.z, index)
 
     def latents(self, z):
         """Latents as numbers, (n, n_terms, k); integers as indicators of values."""
