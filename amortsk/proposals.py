@@ -11,6 +11,7 @@ from scipy.special import expit, gammaln, ive, logit, logsumexp
 
 from amortsk.latents import as_columns, parts, rebuild
 
+SUPPORTS = ("real", "positive", "interval", "categorical", "unit", "any")
 INFLATION = 1.2
 TAIL_DF = 5
 # Share of heavy-tailed draws, or uniform ones, where the prior density is unknown.
@@ -32,13 +33,9 @@ def latent_supports(support, z):
         If `support` does not fit z.
     """
     arrays = parts(z)
-    if support is None:
-        return [_infer(part) for part in arrays]
-    one = isinstance(support, str) or (
-        isinstance(support, tuple)
-        and support
-        and support[0] in ("categorical", "interval")
-    )
+    one = support is None or isinstance(support, str)
+    if isinstance(support, tuple):
+        one = support[:1] in (("categorical",), ("interval",))
     if isinstance(support, dict) and isinstance(z, dict) and set(support) == set(z):
         support = [support[name] for name in z]
     if not one and not isinstance(support, (list, tuple)):
@@ -69,15 +66,8 @@ def _infer(part):
 
 def _check(support, part):
     name, *arguments = (support,) if isinstance(support, str) else support
-    known = {
-        "real": 0,
-        "positive": 0,
-        "unit": 0,
-        "any": 0,
-        "interval": 2,
-        "categorical": 1,
-    }
-    if known.get(name) != len(arguments):
+    n_arguments = {"interval": 2, "categorical": 1}.get(name, 0)
+    if name not in SUPPORTS or len(arguments) != n_arguments:
         raise ValueError(
             "latent_support must be 'real', 'positive', ('interval', a, b), "
             f"('categorical', n), 'unit' or 'any', got {support!r}"
@@ -108,11 +98,12 @@ class Real:
     Positive and bounded numbers are proposed through log and logit. The mean is brought
     back to near the sleep latents: a regression that extrapolates far beyond them can
     put all candidates of a row where its weights, and the batch's gradient, are absurd.
+    Their supports come as a dict, by index of the part.
     """
 
-    def __init__(self, indices, supports, arrays, tail_weight):
-        self.indices = indices
-        self.supports = supports
+    def __init__(self, supports, arrays, tail_weight):
+        self.indices, self.supports = list(supports), list(supports.values())
+        arrays = [arrays[i] for i in self.indices]
         self.shapes = [array.shape[1:] for array in arrays]
         self.sizes = [int(np.prod(shape)) for shape in self.shapes]
         self.n_targets = sum(self.sizes)
@@ -183,9 +174,7 @@ class Real:
                 - 0.5 * k * np.log(TAIL_DF * np.pi)
                 - 0.5 * (TAIL_DF + k) * np.log1p(squares / TAIL_DF)
             )
-            log_q = np.logaddexp(
-                np.log1p(-self.tail_share) + log_q, np.log(self.tail_share) + log_t
-            )
+            log_q = _mixture(log_q, self.tail_share, log_t)
         return log_q - self.log_det + log_jacobian
 
 
@@ -295,12 +284,7 @@ class Unit:
         z = arrays[0].reshape(*arrays[0].shape[:2], -1)
         cosine = np.einsum("mkd,md->mk", z, direction)
         log_q = log_norm[:, np.newaxis] + kappa[:, np.newaxis] * (cosine - 1)
-        if not self.uniform_weight:
-            return log_q
-        return np.logaddexp(
-            np.log1p(-self.uniform_weight) + log_q,
-            np.log(self.uniform_weight) + uniform,
-        )
+        return _mixture(log_q, self.uniform_weight, uniform)
 
 
 class Proposal:
@@ -319,25 +303,17 @@ class Proposal:
     def __init__(self, supports, z, with_prior):
         arrays = parts(z)
         tail_weight = 0.0 if with_prior else TAIL_WEIGHT
-        self.like = z
-        self.families = []
-        real = []
+        self.like, self.families = z, []
+        real = {}
         for i, support in enumerate(supports):
             if support == "unit":
                 self.families.append(Unit(i, arrays[i], tail_weight))
             elif support[0] == "categorical":
                 self.families.append(Categorical(i, support, arrays[i]))
             else:
-                real.append(i)
+                real[i] = support
         if real:
-            self.families.append(
-                Real(
-                    real,
-                    [supports[i] for i in real],
-                    [arrays[i] for i in real],
-                    tail_weight,
-                )
-            )
+            self.families.append(Real(real, arrays, tail_weight))
         edges = np.cumsum([0, *(family.n_targets for family in self.families)])
         self.slices = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
@@ -389,6 +365,13 @@ def normalise(log_weights):
         raise FloatingPointError("importance weights are not finite")
     weights = np.exp(log_weights - total[:, np.newaxis])
     return weights, total - np.log(log_weights.shape[1]), 1 / np.sum(weights**2, 1)
+
+
+def _mixture(log_q, share, log_p):
+    """Log of the density (1 - share) q + share p."""
+    if not share:
+        return log_q
+    return np.logaddexp(np.log1p(-share) + log_q, np.log(share) + log_p)
 
 
 def _log_ive(order, x):
