@@ -18,23 +18,15 @@ from amortsk.observation import (
 )
 
 
-def _below_diagonal(n):
-    return np.tri(n, k=-1, dtype=bool)
-
-
 @primitive
-def _strictly_lower(packed, n):
-    """Strictly lower triangular matrix of shape (n, n) from its entries, by rows."""
-    matrix = np.zeros((n, n))
-    matrix[_below_diagonal(n)] = packed
-    return matrix
+def strictly_lower(entries, n):
+    """Strictly lower triangular matrices (..., n, n) from their entries, by rows."""
+    matrices = np.zeros((*entries.shape[:-1], n, n))
+    matrices[(..., *np.tril_indices(n, -1))] = entries
+    return matrices
 
 
-defvjp(
-    _strictly_lower,
-    lambda ans, packed, n: lambda g: g[_below_diagonal(n)],
-    argnums=[0],
-)
+defvjp(strictly_lower, lambda _, e, n: lambda g: g[(..., *np.tril_indices(n, -1))])
 
 
 class GaussianMixtureModel(LatentVariableModel):
@@ -127,7 +119,7 @@ class GaussianMixtureModel(LatentVariableModel):
             "logits": np.zeros(n_components),
             "means": location + centres * scale,
             **scale_params(conditional * scale, MIN_SCALE * scale),
-            "coefficients": coefficients[_below_diagonal(n_features)],
+            "coefficients": coefficients[np.tril_indices(n_features, -1)],
         }
         for name in ("log_scale", "coefficients"):
             params[name] = np.tile(params[name], (n_components, 1))
@@ -187,7 +179,7 @@ class GaussianMixtureModel(LatentVariableModel):
         n_features = params["means"].shape[1]
         if n_features == 1:
             return np.zeros((1, 1))
-        return _strictly_lower(params["coefficients"][k], n_features)
+        return strictly_lower(params["coefficients"][k], n_features)
 
     def _component_noise(self, params, k):
         return {"log_scale": params["log_scale"][k], "min_scale": params["min_scale"]}

@@ -13,6 +13,7 @@ from amortsk.models._decoder import (
     init_network,
     network,
 )
+from amortsk.models.gaussian_mixture import strictly_lower
 from amortsk.observation import LOG_2PI, Gaussian
 
 # The sparsity prior of the weights is improper: without a floor it has no mode.
@@ -185,9 +186,7 @@ class HierarchicalMixtureModel(DecodedModel):
         """Lower Cholesky factors of the components, of shape (K, L, L)."""
         L = self.latent_dim
         diagonal = np.exp(params["log_diagonal"])[:, :, np.newaxis] * np.eye(L)
-        place = np.zeros((L * (L - 1) // 2, L, L))
-        place[(np.arange(len(place)), *np.tril_indices(L, -1))] = 1.0
-        return diagonal + np.einsum("kp,pij->kij", params["lower"], place)
+        return diagonal + strictly_lower(params["lower"], L)
 
     def log_prior_params(self, params):
         """Log-prior of the parameters."""
