@@ -54,9 +54,11 @@ class DecodedModel(ObservedModel):
     """Latents from a prior, a decoder's output, observations given that output.
 
     A subclass defines ``init_params``, ``decode(params, z)``, ``draw_latents(params,
-    n_samples, rng)`` and, unless the prior is standard normal, ``log_prior(params,
-    z)``.
+    n_samples, rng)`` and, unless the prior is standard normal, ``latent_support`` and
+    ``log_prior(params, z)``.
     """
+
+    latent_support = "real"
 
     def sample(self, params, n_samples, rng):
         """Draw `n_samples` pairs of latents and rows of shape (n_features,)."""
@@ -107,7 +109,6 @@ class LinearDecoderModel(DecodedModel):
         Names of W, of shape (n_features, n_components), and b, of shape (n_features,).
     """
 
-    latent_support = "real"
     matrix = "loadings"
     offset = "mean"
 

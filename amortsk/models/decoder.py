@@ -54,8 +54,6 @@ class DecoderModel(DecodedModel):
     -3.94
     """
 
-    latent_support = "real"
-
     def __init__(self, n_latent=2, hidden=(64,), observation="gaussian"):
         self.n_latent = n_latent
         self.hidden = hidden

@@ -55,7 +55,6 @@ class SoftplusGaussianModel(DecodedModel):
     -1.151
     """
 
-    latent_support = "real"
     observation = Gaussian()
 
     def __init__(self, n_components=2):
