@@ -210,12 +210,8 @@ class BlowflyModel(LatentVariableModel):
         z = [part.ravel() for part in grid]
         log_share = self.log_share(params)[z[0]] - 2 * np.log(N_QUANTILES)
         rows = np.zeros((len(z[0]), 1))
-        return np.array(
-            [
-                logsumexp(log_share + self._log_likelihood(params, z, rows + x))
-                for x in X
-            ]
-        )
+        terms = (log_share + self._log_likelihood(params, z, rows + x) for x in X)
+        return np.array([logsumexp(row) for row in terms])
 
     @property
     def _delays(self):
