@@ -11,8 +11,9 @@ class SeriesModel(LatentVariableModel):
     """Rows are series of `n_steps` steps, the `n_outputs` columns of a step together.
 
     A subclass defines ``log_joint_terms(params, z, x)`` of shape (n, n_steps), one term
-    for each step. With a `half_width` each of them is regressed on a window of as many
-    steps on either side, otherwise their sum on the whole row.
+    for each step, and ``_log_moves(params, z)``, the part of the states alone. With a
+    `half_width` each term is regressed on a window of as many steps on either side,
+    otherwise their sum on the whole row.
     """
 
     n_outputs = 1
@@ -31,6 +32,10 @@ class SeriesModel(LatentVariableModel):
         """Log-density of paired rows: of each step (n, n_steps), or in all (n,)."""
         terms = self.log_joint_terms(params, z, x)
         return np.sum(terms, axis=1) if self.half_width is None else terms
+
+    def log_prior(self, params, z):
+        """Log-density of paths of states, of shape (n,)."""
+        return np.sum(self._log_moves(params, z), axis=1)
 
     def steps(self, x):
         """Rows cut into steps, of shape (n, n_steps, n_outputs).

@@ -121,10 +121,6 @@ class HiddenMarkovModel(SeriesModel):
         emitted = -0.5 * np.sum(residual**2, axis=2) - self._log_scale(scale)[z]
         return self._log_moves(params, z) + emitted
 
-    def log_prior(self, params, z):
-        """Log-probability of paths of states, of shape (n,)."""
-        return np.sum(self._log_moves(params, z), axis=1)
-
     def exact_log_likelihood(self, params, X):
         """Log-likelihood of each series by the forward algorithm, of shape (n,)."""
         log_initial, log_transition = self._log_chain(params)

@@ -168,10 +168,6 @@ class StateSpaceModel(SeriesModel, ObservedModel):
         log_prob = self._observation.log_prob(params, output, steps)
         return self._log_moves(params, z) + np.reshape(log_prob, z.shape[:2])
 
-    def log_prior(self, params, z):
-        """Log-density of paths of states, of shape (n,)."""
-        return np.sum(self._log_moves(params, z), axis=1)
-
     def _log_moves(self, params, z):
         scale, first_scale = self._scales(params)
         last = np.reshape(z[:, :-1], (-1, self.latent_dim))
