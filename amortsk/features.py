@@ -208,7 +208,7 @@ def check_groups(groups, n_features):
         return list(np.arange(n_features)[:, np.newaxis])
     listed = np.iterable(groups) and not isinstance(groups, str)
     checked = [np.atleast_1d(np.asarray(group)) for group in groups] if listed else []
-    if not checked or not all(are_columns(group, n_features) for group in checked):
+    if not checked or not all(are_indices(group, n_features) for group in checked):
         raise ValueError(
             "groups must be None, 'columns' or a list of arrays of column indices in "
             f"0..{n_features - 1}, got {groups!r}"
@@ -216,14 +216,17 @@ def check_groups(groups, n_features):
     return checked
 
 
-def are_columns(array, n_features, lowest=0):
-    """Whether an array holds indices of columns, or -1 too where that is `lowest`."""
+def are_indices(array, end, lowest=0):
+    """Whether an array is a list of integers from `lowest` to `end` - 1.
+
+    Where -1 stands for no column, some have to be others.
+    """
     return (
         array.ndim == 1
         and array.dtype.kind in "iu"
         and np.any(array >= 0)
         and array.min() >= lowest
-        and array.max() < n_features
+        and array.max() < end
     )
 
 

@@ -4,6 +4,8 @@ import numpy as np
 from autograd.tracer import getval
 from sklearn.base import BaseEstimator
 
+from amortsk.features import are_indices
+
 
 class LatentVariableModel(BaseEstimator):
     r"""A generative model that can be sampled and whose log-joint can be evaluated.
@@ -202,13 +204,7 @@ def covariates_of(model, X):
             f"{type(model).__name__} has covariate_columns: pass X to draw them from"
         )
     columns, d = np.asarray(columns), X.shape[1]
-    distinct = set(columns.ravel())
-    if (
-        columns.dtype.kind not in "iu"
-        or columns.shape != (len(distinct),)
-        or not distinct
-        or not distinct < set(range(d))
-    ):
+    if not (are_indices(columns, d) and len(set(columns)) == len(columns) < d):
         raise ValueError(
             f"covariate_columns must be some but not all of the columns 0 to {d - 1} "
             f"of X, each once, got {model.covariate_columns!r}"

@@ -4,7 +4,7 @@ from numbers import Integral
 
 import numpy as np
 
-from amortsk.features import are_columns
+from amortsk.features import are_indices
 
 
 def windows(n_columns, half_width):
@@ -61,7 +61,7 @@ def check_term_columns(term_columns, n_features):
     """
     listed = np.iterable(term_columns)
     checked = [np.asarray(columns) for columns in term_columns] if listed else []
-    if not checked or not all(are_columns(c, n_features, lowest=-1) for c in checked):
+    if not checked or not all(are_indices(c, n_features, lowest=-1) for c in checked):
         raise ValueError(
             "term_columns must hold, for each term, integer indices of columns in "
             f"0..{n_features - 1} (or -1 beyond the ends), got {term_columns!r}"

@@ -5,6 +5,7 @@ from autograd.scipy.special import gammaln, logsumexp
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import gamma
 
+from amortsk.features import are_indices
 from amortsk.model import LatentVariableModel
 from amortsk.models._decoder import check_positive_int
 from amortsk.observation import LOG_2PI
@@ -118,13 +119,8 @@ class BlowflyModel(LatentVariableModel):
         """Balanced at the data's mean: a third of it the capacity, any delay."""
         check_positive_int("max_delay", self.max_delay)
         delays = self._delays
-        if (
-            delays.ndim != 1
-            or delays.dtype.kind not in "iu"
-            or len(set(delays)) < len(delays)
-            or delays.min() < 1
-            or delays.max() > self.max_delay
-        ):
+        possible = are_indices(delays, self.max_delay + 1, lowest=1)
+        if not possible or len(set(delays)) < len(delays):
             raise ValueError(
                 "delays must be different integers from 1 to max_delay="
                 f"{self.max_delay}, got {self.delays!r}"
