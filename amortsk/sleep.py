@@ -1,5 +1,7 @@
 """Sleep: draws of latents and observations from the model, in chunks."""
 
+from functools import cached_property
+
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
@@ -65,15 +67,13 @@ class Sleep:
         self.chunks = list(zip(sizes, seed.spawn(len(sizes)), strict=True))
         self.n_jobs, self.pool = n_jobs, pool
         self.n_redrawn = 0
-        self._first = None
 
-    @property
+    @cached_property
     def first(self):
         """The first chunk, kept."""
-        if self._first is None:
-            self._first = draw(self.model, self.params, *self.chunks[0], self.pool)
-            self.n_redrawn = max(self.n_redrawn, self._first.n_redrawn)
-        return self._first
+        first = draw(self.model, self.params, *self.chunks[0], self.pool)
+        self.n_redrawn = max(self.n_redrawn, first.n_redrawn)
+        return first
 
     def map(self, function):
         """Apply `function` to every chunk of draws; an iterator of what it returns."""
