@@ -57,13 +57,9 @@ def check_latents(z, n_samples, source):
     if not parts(z):
         raise ValueError(f"{source} returned no latents: {z!r}")
     for part in parts(z):
-        if part.dtype.kind not in "fiub":
+        if part.dtype.kind not in "fiub" or part.shape[:1] != (n_samples,):
             raise ValueError(
-                f"{source} must return real or integer latents, got {part.dtype}"
-            )
-        if part.ndim == 0 or len(part) != n_samples:
-            raise ValueError(
-                f"{source} must return latents with {n_samples} rows, got an array of "
-                f"shape {part.shape}"
+                f"{source} must return real or integer latents with {n_samples} rows, "
+                f"got an array of shape {part.shape} and dtype {part.dtype}"
             )
     return map_parts(lambda p: p.astype(int) if p.dtype.kind in "bu" else p, z)

@@ -243,13 +243,10 @@ def _slots(sets, n_slots, name):
         pairs = onp.asarray(pairs, dtype=onp.float64)
         if not pairs.size:
             continue
-        if pairs.ndim != 2 or pairs.shape[1] != 2:
+        if pairs.shape[1:] != (2,) or len(pairs) > n_slots:
             raise ValueError(
-                f"a {name} must have shape (n_pairs, 2), got {pairs.shape}"
-            )
-        if len(pairs) > n_slots:
-            raise ValueError(
-                f"a row has room for n_{name}={n_slots} pairs, got {len(pairs)}"
+                f"a {name} must have shape (n_pairs, 2) and at most n_{name}={n_slots} "
+                f"pairs, got shape {pairs.shape}"
             )
         slots[:, row, : len(pairs)] = *pairs.T, onp.ones(len(pairs))
     return slots
