@@ -166,10 +166,9 @@ def initial_params(model, X, rng):
     try:
         params = model.init_params(X, rng)
     except Exception as error:
-        what = "without data" if X is None else f"for X of shape {X.shape}"
-        advice = "; pass X" if X is None else ""
+        what = "without data (pass X)" if X is None else f"for X of shape {X.shape}"
         raise ValueError(
-            f"{source} raised {type(error).__name__} {what}: {error}{advice}"
+            f"{source} raised {type(error).__name__} {what}: {error}"
         ) from error
     if not isinstance(params, dict) or not params:
         raise ValueError(
@@ -225,8 +224,7 @@ def call(model, method, params, *arguments):
     except Exception as error:
         advice = ""
         untraced = isinstance(error, (TypeError, NotImplementedError))
-        traced = method not in ("init_params", "sample")
-        if traced and (untraced or "with a sequence" in str(error)):
+        if method != "sample" and (untraced or "with a sequence" in str(error)):
             advice = (
                 ". If it works on plain arrays, it may use a function that autograd "
                 "cannot see: import autograd.numpy as np and autograd.scipy"
