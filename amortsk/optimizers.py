@@ -115,11 +115,9 @@ class Window:
 
     def __init__(self, size):
         self.per_batch = max(1, size // self.N_BATCHES)
-        self.gradients, self.params = (
-            deque(maxlen=self.N_BATCHES),
-            # Fewer iterations than batches: no more of them than `size`.
-            deque(maxlen=max(1, min(size, self.N_BATCHES))),
-        )
+        self.gradients = deque(maxlen=self.N_BATCHES)
+        # Fewer iterations than batches: no more of them than `size`.
+        self.params = deque(maxlen=max(1, min(size, self.N_BATCHES)))
         self.n = 0
 
     def update(self, params, gradient):
