@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -55,6 +56,8 @@ FINAL_FACTOR, CANDIDATE_FACTOR = 5, 20
 MAX_FINAL_ROWS = 10_000
 # Share of steps without a finite gradient above which a fit warns.
 MAX_SKIPPED_SHARE = 0.1
+
+_warn = partial(warnings.warn, stacklevel=STACK_LEVEL)
 
 
 class WakeSleepFitter(
@@ -461,11 +464,10 @@ class WakeSleepFitter(
         vars(self).update(fitted)
         sampler, n_redrawn = name_of(run.model, "sample"), self.history_["n_redrawn"]
         if n_redrawn.any():
-            warnings.warn(
+            _warn(
                 f"{sampler} returned {n_redrawn.sum():.0f} non-finite draws: "
                 "they were drawn again, which conditions the model on finite draws. "
-                "Counts are in history_['n_redrawn']",
-                stacklevel=STACK_LEVEL,
+                "Counts are in history_['n_redrawn']"
             )
 
     def _fitted(self, run, X, columns):
@@ -521,36 +523,32 @@ class WakeSleepFitter(
             wider = run.wider_windows_drift(X)
             self.history_["wider_windows_drift"] = np.array([wider])
             if wider > DRIFTING:
-                warnings.warn(
+                _warn(
                     "with term_columns of twice the half-width the gradient at params_ "
                     f"is {wider:.1f} standard errors from zero: the answer depends on "
-                    "the width. Take wider windows, or doubt the model",
-                    stacklevel=STACK_LEVEL,
+                    "the width. Take wider windows, or doubt the model"
                 )
         skipped = self.history_["n_skipped"].mean()
         if skipped > MAX_SKIPPED_SHARE:
-            warnings.warn(
+            _warn(
                 f"{skipped:.0%} of the steps were skipped, as their log-joint or its "
-                "gradient was not finite: some rows may be impossible under the model",
-                stacklevel=STACK_LEVEL,
+                "gradient was not finite: some rows may be impossible under the model"
             )
         taken = self.history_["objective"][self.history_["n_skipped"] == 0]
         infinite = 1 - np.isfinite(taken).mean()
         if self.gradient_ == "likelihood" and infinite > MAX_SKIPPED_SHARE:
-            warnings.warn(
+            _warn(
                 "gradient='likelihood' gives weight to pairs of latents and data that "
                 f"exclude each other, in {infinite:.0%} of the steps: "
-                "'importance' or 'joint' does not",
-                stacklevel=STACK_LEVEL,
+                "'importance' or 'joint' does not"
             )
         if run.window.drift() > DRIFTING:
-            warnings.warn(
+            _warn(
                 f"the gradient still pointed one way ({run.window.drift():.1f} "
                 f"standard errors from zero) after max_iter={self.max_iter} steps: "
                 "take more, go on with warm_start, raise the learning_rate, or bring "
                 "X to unit scale",
                 ConvergenceWarning,
-                stacklevel=STACK_LEVEL,
             )
 
     def score_samples(self, X):
