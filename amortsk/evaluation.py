@@ -5,11 +5,7 @@ import warnings
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from amortsk.gradients import (
-    MIN_EFFECTIVE_SAMPLE_SIZE,
-    draw_candidates,
-    prior_draws,
-)
+from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE, draw_candidates, prior_draws
 from amortsk.latents import map_parts, parts, repeat, take
 from amortsk.model import provides
 from amortsk.pairs import (

@@ -20,12 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from amortsk.callbacks import STACK_LEVEL, CallbackSupportMixin, with_callbacks
 from amortsk.checks import dry_run
 from amortsk.design import check_parameters
-from amortsk.evaluation import (
-    Posterior,
-    energy_score,
-    posterior_block,
-    scoring_rule,
-)
+from amortsk.evaluation import Posterior, energy_score, posterior_block, scoring_rule
 from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
 from amortsk.model import (
     FunctionModel,
@@ -40,14 +35,7 @@ from amortsk.proposals import latent_supports
 from amortsk.regression import default_trend
 from amortsk.regressor import AmortisedGradientRegressor
 from amortsk.sleep import draw
-from amortsk.training import (
-    DRY_RUN,
-    FINAL,
-    INIT,
-    SAMPLE,
-    Training,
-    stream,
-)
+from amortsk.training import DRY_RUN, FINAL, INIT, SAMPLE, Training, stream
 
 # Drift (see Window) below which a fit has converged, and above which it warns.
 CONVERGED, DRIFTING = 5.0, 10.0
@@ -602,12 +590,7 @@ class WakeSleepFitter(
         return float(np.mean(self.score_samples(X)))
 
     def sample(
-        self,
-        n_samples=1,
-        random_state=None,
-        *,
-        return_latent=False,
-        covariates=None,
+        self, n_samples=1, random_state=None, *, return_latent=False, covariates=None
     ):
         """Draw from the fitted model.
 

@@ -146,11 +146,7 @@ def provides(model, *names):
 def has_natural_params(model):
     """Whether log p(x|z) can be computed by matrix products."""
     return provides(
-        model,
-        "log_prior",
-        "natural_params",
-        "log_normalizer",
-        "sufficient_statistics",
+        model, "log_prior", "natural_params", "log_normalizer", "sufficient_statistics"
     )
 
 

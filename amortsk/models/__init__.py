@@ -13,10 +13,7 @@ from amortsk.models.independent_components import IndependentComponentsModel
 from amortsk.models.matrix_factorization import BernoulliMatrixFactorizationModel
 from amortsk.models.neural_process import NeuralProcessModel
 from amortsk.models.softplus_gaussian import SoftplusGaussianModel
-from amortsk.models.state_space import (
-    LinearGaussianStateSpaceModel,
-    StateSpaceModel,
-)
+from amortsk.models.state_space import LinearGaussianStateSpaceModel, StateSpaceModel
 
 __all__ = [
     "BernoulliFactorModel",
