@@ -398,22 +398,19 @@ class WakeSleepFitter(
         return model
 
     def _make_regressor(self, X, model):
-        if self.regressor is not None:
-            if not isinstance(self.regressor, AmortisedGradientRegressor):
-                raise ValueError(
-                    "regressor must be an AmortisedGradientRegressor, got "
-                    f"{self.regressor!r}"
-                )
-            regressor = clone(self.regressor)
-        else:
+        if self.regressor is None:
             width, n_rows = X.shape[1], self.n_sleep
             if model.term_columns is not None:
                 width = 2 * max(len(columns) for columns in model.term_columns)
                 n_rows = n_rows * len(model.term_columns)
-            trend = default_trend(width, n_rows)
-            regressor = AmortisedGradientRegressor(trend=trend)
-        check_parameters(regressor)
-        return regressor
+            return AmortisedGradientRegressor(trend=default_trend(width, n_rows))
+        if not isinstance(self.regressor, AmortisedGradientRegressor):
+            raise ValueError(
+                "regressor must be an AmortisedGradientRegressor, got "
+                f"{self.regressor!r}"
+            )
+        check_parameters(self.regressor)
+        return clone(self.regressor)
 
     def _check_parameters(self):
         least_of = {"n_sleep": 2, "n_proposals": 2, "batch_size": 1, "max_iter": 1}
@@ -474,16 +471,9 @@ class WakeSleepFitter(
         if self.regressor is None and block.columns is None:
             # Latents of a whole series have no window: whole rows may be too wide.
             regressor.set_params(trend=default_trend(*draws.x.shape[::-1]))
-        posterior = Posterior(
-            run.model,
-            run.params,
-            run.supports,
-            block,
-            regressor,
-            draws,
-            CANDIDATE_FACTOR * self.n_proposals,
-            rng,
-        )
+        fitted = run.model, run.params, run.supports
+        n_candidates = CANDIDATE_FACTOR * self.n_proposals
+        posterior = Posterior(*fitted, block, regressor, draws, n_candidates, rng)
         size = posterior.effective_sample_size(X[rng.permutation(len(X))[:100]])
         posterior.by_importance = size >= MIN_EFFECTIVE_SAMPLE_SIZE
         history = {name: np.array(values) for name, values in run.history.items()}
