@@ -34,10 +34,10 @@ def repeat(z, n):
     return map_parts(lambda part: np.repeat(part, n, axis=0), z)
 
 
-def concatenate(draws):
-    """Join a list of latents along their leading axis."""
+def concatenate(draws, axis=0):
+    """Join a list of latents along one axis of all their arrays."""
     columns = zip(*(parts(z) for z in draws), strict=True)
-    return rebuild(draws[0], [np.concatenate(column) for column in columns])
+    return rebuild(draws[0], [np.concatenate(column, axis) for column in columns])
 
 
 def as_columns(part):

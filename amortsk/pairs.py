@@ -4,7 +4,7 @@ import autograd.numpy as anp
 import numpy as np
 
 from amortsk.autodiff import add, pullback
-from amortsk.latents import map_parts, parts, rebuild, repeat, take
+from amortsk.latents import concatenate, map_parts, parts, repeat, take
 from amortsk.model import call, has_natural_params, name_of, provides
 from amortsk.proposals import normalise
 
@@ -72,8 +72,7 @@ def flatten(z):
 
 def join(z, w):
     """Latents with arrays (m, K, ...) and (m, L, ...) as (m, K + L, ...)."""
-    arrays = zip(parts(z), parts(w), strict=True)
-    return rebuild(z, [np.concatenate(pair, axis=1) for pair in arrays])
+    return concatenate([z, w], axis=1)
 
 
 def log_weights(model, params, z, x, log_q):
