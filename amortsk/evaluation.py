@@ -142,9 +142,8 @@ class Posterior:
         bounds, sizes = np.full(len(X), -np.inf), np.zeros(len(X))
         for rows, _, log_w in self.weighted(X):
             possible = ~np.isneginf(log_w).all(1)
-            _, bounds[rows][possible], sizes[rows][possible] = normalise(
-                log_w[possible]
-            )
+            _, bound, size = normalise(log_w[possible])
+            bounds[rows][possible], sizes[rows][possible] = bound, size
         return bounds, sizes
 
     def log_likelihood(self, X):
@@ -178,11 +177,9 @@ class Posterior:
                 "with local terms, func must return one value per term, shape "
                 f"(n, {n_terms}, ...), got {values.shape}"
             )
-        shape = values.shape[1:]
-        predicted = self.regressor._predict_targets(
-            self.rows(X), values.reshape(n * n_terms, -1)
-        )
-        return predicted.reshape(len(X), *shape)
+        targets = values.reshape(n * n_terms, -1)
+        predicted = self.regressor._predict_targets(self.rows(X), targets)
+        return predicted.reshape(len(X), *values.shape[1:])
 
     @staticmethod
     def _weights(log_w, x):
