@@ -113,13 +113,8 @@ class Real:
         self.range = line.min(0) - margin, line.max(0) + margin
 
     def targets(self, arrays):
-        return np.concatenate(
-            [
-                _to_line(as_columns(array), support)
-                for array, support in zip(arrays, self.supports, strict=True)
-            ],
-            axis=1,
-        )
+        pairs = zip(map(as_columns, arrays), self.supports, strict=True)
+        return np.hstack([_to_line(*pair) for pair in pairs])
 
     def fit_residuals(self, scatter, n_samples, degrees_of_freedom):
         k = self.n_targets
@@ -147,20 +142,18 @@ class Real:
     def draw(self, moments, noise):
         line = self._mean(moments) + noise @ self.root.T
         arrays = np.split(line, np.cumsum(self.sizes)[:-1], axis=2)
+        triples = zip(arrays, self.supports, self.shapes, strict=True)
         return [
             _from_line(array, support).reshape(*array.shape[:2], *shape)
-            for array, support, shape in zip(
-                arrays, self.supports, self.shapes, strict=True
-            )
+            for array, support, shape in triples
         ]
 
     def log_density(self, moments, arrays):
         flat = [array.reshape(*array.shape[:2], -1) for array in arrays]
-        line, log_jacobian = [], 0.0
-        for array, support in zip(flat, self.supports, strict=True):
-            line.append(_to_line(array, support))
-            log_jacobian = log_jacobian + _log_jacobian(array, support)
-        residual = np.concatenate(line, axis=2) - self._mean(moments)
+        pairs = list(zip(flat, self.supports, strict=True))
+        line = np.concatenate([_to_line(*pair) for pair in pairs], axis=2)
+        log_jacobian = sum(_log_jacobian(*pair) for pair in pairs)
+        residual = line - self._mean(moments)
         whitened = linalg.solve_triangular(
             self.root, residual.reshape(-1, self.n_targets).T, lower=True
         )
@@ -255,9 +248,8 @@ class Unit:
         # The angle to the mean direction, by inversion of its distribution function.
         cdf = (1 - self.uniform_weight) * self._angle_distribution(kappa)
         cdf += self.uniform_weight * self._angle_distribution(np.zeros(1))
-        angle = np.array(
-            [np.interp(u, c, ANGLES) for u, c in zip(noise[..., 0], cdf, strict=True)]
-        )[..., np.newaxis]
+        pairs = zip(noise[..., 0], cdf, strict=True)
+        angle = np.array([np.interp(u, c, ANGLES) for u, c in pairs])[..., np.newaxis]
         mean = direction[:, np.newaxis]
         tangent = noise[..., 1:]
         tangent = tangent - np.sum(tangent * mean, 2, keepdims=True) * mean
@@ -320,9 +312,8 @@ class Proposal:
     def targets(self, z):
         """Statistics T(z) whose conditional means are regressed, (n, n_targets)."""
         arrays = parts(z)
-        return np.hstack(
-            [f.targets([arrays[i] for i in f.indices]) for f in self.families]
-        )
+        columns = [f.targets([arrays[i] for i in f.indices]) for f in self.families]
+        return np.hstack(columns)
 
     def fit_residuals(self, scatter, n_samples, degrees_of_freedom):
         """Residual covariance of real latents, from the residuals' scatter matrix."""
