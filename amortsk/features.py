@@ -161,11 +161,8 @@ class RandomFourierFeatures(
         if self.orthogonal:
             radii = np.linalg.norm(normal, axis=0)
             n_blocks = -(-n_frequencies // n_features)
-            blocks = [
-                np.linalg.qr(rng.standard_normal((n_features, n_features)))[0]
-                for _ in range(n_blocks)
-            ]
-            normal = np.hstack(blocks)[:, :n_frequencies] * radii
+            blocks = rng.standard_normal((n_blocks, n_features, n_features))
+            normal = np.hstack(np.linalg.qr(blocks)[0])[:, :n_frequencies] * radii
         if self.kernel != "rbf":
             # The spectral density of a Matern kernel is a multivariate Student t.
             df = {"matern32": 3, "matern52": 5}[self.kernel]
