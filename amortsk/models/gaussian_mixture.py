@@ -154,19 +154,16 @@ class GaussianMixtureModel(LatentVariableModel):
         """Log-density of paired rows of z and x, of shape (n,)."""
         # Each row visits its own component only. What is no component joins the first
         # or last: its prior is zero.
-        component = np.clip(z, 0, len(params["means"]) - 1)
-        densities = [
-            self._log_density(params, k, x[component == k])
-            for k in range(len(params["means"]))
-        ]
-        position = np.argsort(np.argsort(component, kind="stable"))
+        components = range(len(params["means"]))
+        own = np.clip(z, 0, components[-1])
+        densities = [self._log_density(params, k, x[own == k]) for k in components]
+        position = np.argsort(np.argsort(own, kind="stable"))
         return self.log_prior(params, z) + np.concatenate(densities)[position]
 
     def exact_log_likelihood(self, params, X):
         """Log-likelihood of each row of X, of shape (n,)."""
-        densities = [
-            self._log_density(params, k, X) for k in range(len(params["means"]))
-        ]
+        components = range(len(params["means"]))
+        densities = [self._log_density(params, k, X) for k in components]
         joint = np.stack(densities, axis=1) + self._log_weights(params)
         return logsumexp(joint, axis=1)
 
@@ -192,10 +189,5 @@ class GaussianMixtureModel(LatentVariableModel):
     def _factor(self, params, k):
         """Cholesky factor of the covariance of component k."""
         scale = noise_scale(self._component_noise(params, k))
-        regression = self._regression(params, k)
-        return solve_triangular(
-            np.eye(len(scale)) - regression,
-            np.diag(scale),
-            lower=True,
-            unit_diagonal=True,
-        )
+        system = np.eye(len(scale)) - self._regression(params, k)
+        return solve_triangular(system, np.diag(scale), lower=True, unit_diagonal=True)
