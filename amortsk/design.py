@@ -161,33 +161,37 @@ def choose(regressor, X, Y, seed, near=None, break_ties=False):
     -------
     gamma : float or None
     alpha : float
-    error : float
-        Relative leave-one-out error, NaN where nothing was chosen by it.
+    errors : ndarray of shape (n_targets,)
+        Relative leave-one-out errors; NaN for constant targets, and where nothing was
+        chosen by them.
     """
     gammas = _gammas(regressor, X, near)
     alphas = ALPHAS if regressor.alpha == "loo" else np.array([float(regressor.alpha)])
+    unknown = np.full(Y.shape[1], np.nan)
     if len(gammas) * len(alphas) == 1:
-        return gammas[0], float(alphas[0]), np.nan
-    errors = []
+        return gammas[0], float(alphas[0]), unknown
+    by_row, by_target = [], []
     for gamma in gammas:
         design = Design(regressor, gamma, X, seed, Y)
         F = design.penalised(X)
         if regressor.features is None:
             F = kernel_square_root(F)
         P = design.trend.transform(X)
-        errors.append(leave_one_out(F, P, Y, alphas.astype(X.dtype)))
-    errors = np.array(errors)
-    means = np.where(np.isfinite(errors.mean(1)), errors.mean(1), np.inf)
+        errors = leave_one_out(F, P, Y, alphas.astype(X.dtype))
+        by_row.append(errors[0])
+        by_target.append(errors[1])
+    means = np.mean(by_row, axis=1)
+    means = np.where(np.isfinite(means), means, np.inf)
     if np.isinf(means).all():
-        return gammas[len(gammas) // 2], float(alphas[-1]), np.nan
+        return gammas[len(gammas) // 2], float(alphas[-1]), unknown
     g, a = np.unravel_index(means.argmin(), means.shape)
     if break_ties:
-        excess = errors - errors[g, :, a][:, np.newaxis]
+        excess = np.array(by_row) - by_row[g][:, a : a + 1]
         within = 2 * excess.std(1) / np.sqrt(len(X))
         tied = excess.mean(1) <= np.minimum(within, 0.01 * means[g, a])
         g = np.flatnonzero(tied.any(1)).max()
         a = np.where(tied[g], means[g], np.inf).argmin()
-    return gammas[g], float(alphas[a]), float(means[g, a])
+    return gammas[g], float(alphas[a]), by_target[g][:, a]
 
 
 def _gammas(regressor, X, near):

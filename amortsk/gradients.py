@@ -40,6 +40,11 @@ PROPOSAL_LIFE = 5
 MIN_EFFECTIVE_SAMPLE_SIZE = 10
 
 
+def n_directions(names):
+    """How many directions are tried: at least one for every parameter."""
+    return max(N_DIRECTIONS, len(names))
+
+
 class Estimate(NamedTuple):
     """What one wake phase returns.
 
@@ -90,10 +95,14 @@ class Estimator:
             targets = self.targets(params, sleep.first, wake, rng)
         self.regression.select(sleep.first, targets, rng)
 
+    def free(self, params):
+        """Names of the parameters to be learned."""
+        return [name for name in params if name not in self.fixed]
+
     def targets(self, params, draws, wake, rng):
         """What is regressed: projections of the score on random directions."""
         function = log_joint_terms if self.regression.is_local else log_joint
-        names = [name for name in params if name not in self.fixed]
+        names = self.free(params)
         return np.stack(
             [
                 directional_score(
@@ -102,7 +111,7 @@ class Estimator:
                     names[k % len(names)],
                     rng,
                 )
-                for k in range(max(N_DIRECTIONS, len(names)))
+                for k in range(n_directions(names))
             ],
             axis=-1,
         )
@@ -112,29 +121,37 @@ class Joint(Estimator):
     r"""Regress the log-joint: :math:`\nabla \sum_n a_n \log p_\theta(z_n, x_n)`.
 
     Weights belong to terms of draws where the log-joint is a sum of local terms. The
-    score has mean zero over the model's own draws, so their mean is a control variate:
-    a share 1/N is taken from every weight, times the share of the score's variance that
-    x does not explain, about the best multiple. Not where draws were redrawn: there
-    the mean is another.
+    score has mean zero over the model's own draws, so their mean is a control variate.
+    About its best multiple, for each parameter, is the share of the score's variance
+    that x does not explain. Not where draws were redrawn: there the mean is another.
     """
 
     name = "joint"
+
+    def select(self, params, sleep, wake, rng):
+        """Choose bandwidth and ridge; keep what they leave unexplained."""
+        super().select(params, sleep, wake, rng)
+        names = self.free(params)
+        shares = np.resize(self.regression.unexplained, n_directions(names))
+        self.unexplained = {
+            name: shares[k :: len(names)].mean() for k, name in enumerate(names)
+        }
 
     def estimate(self, params, sleep, wake, rng):
         """Estimate the mean score at the rows of `wake`."""
         fitted = self.regression.fit(sleep, rng)
         mean = np.full(len(wake), 1 / len(wake))
         queries = [f.queries(wake, mean) for f in fitted]
-        unexplained = 0.0 if sleep.n_redrawn else self.regression.unexplained
-        excess = unexplained / sleep.n_samples
+        scale = 0.0 if sleep.n_redrawn else 1 / sleep.n_samples
+        multiples = {name: scale * u for name, u in self.unexplained.items()}
 
         def of_chunk(draws):
             weights = mean_weights(fitted, queries, draws)
-            return self.of_chunk(params, draws, weights, excess)
+            return self.of_chunk(params, draws, weights, multiples)
 
         return _total(sleep.map(of_chunk))
 
-    def of_chunk(self, params, draws, weights, excess):
+    def of_chunk(self, params, draws, weights, multiples):
         """Objective and gradient contributed by one chunk of draws."""
         value, gradient = pullback(
             lambda p: log_joint_terms(self.model, p, draws.z, draws.x),
@@ -144,7 +161,10 @@ class Joint(Estimator):
         if np.ndim(weights) < np.ndim(value):
             # One weight serves all terms of a draw.
             weights = np.broadcast_to(weights[:, np.newaxis], np.shape(value))
-        return np.sum(weights * value), gradient(weights - excess)
+        weighted, score = gradient(weights), gradient(np.ones(np.shape(value)))
+        return np.sum(weights * value), {
+            name: weighted[name] - multiples[name] * score[name] for name in weighted
+        }
 
 
 class Direct(Joint):
@@ -155,14 +175,13 @@ class Direct(Joint):
 
     name = "direct"
 
-    def of_chunk(self, params, draws, weights, excess):
+    def of_chunk(self, params, draws, weights, multiples):
         """Objective and gradient contributed by one chunk of draws."""
         rows = [slice(n, n + 1) for n in range(len(draws.x))]
+        of_row = super().of_chunk
         results = [
-            super(Direct, self).of_chunk(
-                params, Draws(take(draws.z, row), draws.x[row]), weights[row], excess
-            )
-            for row in rows
+            of_row(params, Draws(take(draws.z, n), draws.x[n]), weights[n], multiples)
+            for n in rows
         ]
         return _total(results)[:2]
 
@@ -182,7 +201,7 @@ class Likelihood(Estimator):
 
     def targets(self, params, draws, wake, rng):
         """Projections of the score, every draw of z paired with a few rows of data."""
-        names = [name for name in params if name not in self.fixed]
+        names = self.free(params)
 
         def score(row):
             x = np.broadcast_to(row, draws.x.shape)

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import gen_batches
 
-from amortsk.design import Design, choose, has_transformer, learns
+from amortsk.design import Design, choose, learns
 from amortsk.features import PolynomialTrend
 from amortsk.terms import make_blocks
 
@@ -36,6 +36,12 @@ class Regression:
         Windows of local terms; None regresses on whole rows.
     n_features : int
         Columns of X.
+
+    Attributes
+    ----------
+    unexplained : ndarray of shape (n_targets,)
+        Share of each target's variance, over all terms, by leave-one-out; zero where
+        nothing was chosen by it.
     """
 
     def __init__(self, regressor, term_columns, n_features):
@@ -62,9 +68,10 @@ class Regression:
         """
         if targets is not None:
             targets = targets.reshape(len(draws.x), self.n_terms, -1)
-        previous = self.choices or [(None, None, None)] * len(self.blocks)
+        previous = self.choices or [(None, None)] * len(self.blocks)
         self.scalings, self.ranges, self.choices = [], [], []
-        for block, (gamma, _, _) in zip(self.blocks, previous, strict=True):
+        total = unexplained = 0.0
+        for block, (gamma, _) in zip(self.blocks, previous, strict=True):
             rows = block.rows(draws.x)
             self.scalings.append(column_scaling(rows))
             Y = np.zeros((len(rows), 1))
@@ -78,24 +85,14 @@ class Regression:
             margin = min(0.1, OUTERMOST / rows.size)
             self.ranges.append(np.quantile(rows, [margin, 1 - margin], axis=0))
             seed = int(rng.integers(2**31 - 1))
-            chosen = choose(self.regressor, rows, Y, seed, gamma, self.is_local)
-            self.choices.append(chosen)
-
-    @property
-    def unexplained(self):
-        """Share of the targets' variance, of all terms; zero where not known.
-
-        Not known is that of given bandwidth and ridge, or of constant targets. Zero
-        also for features of the user's own: what they explain differs too much between
-        parameters for one number to serve all.
-        """
-        if has_transformer(self.regressor):
-            return 0.0
-        shares = [
-            block.n_terms * np.clip(np.nan_to_num(error), 0, 1)
-            for block, (_, _, error) in zip(self.blocks, self.choices, strict=True)
-        ]
-        return sum(shares) / self.n_terms
+            gamma, alpha, errors = choose(
+                self.regressor, rows, Y, seed, gamma, self.is_local
+            )
+            self.choices.append((gamma, alpha))
+            variance = block.n_terms * Y.var(0)
+            total = total + variance
+            unexplained = unexplained + variance * np.clip(np.nan_to_num(errors), 0, 1)
+        self.unexplained = unexplained / np.where(total > 0, total, 1.0)
 
     def can_have_trend(self, x):
         """Whether rows of x are enough for the trend of every block."""
@@ -147,9 +144,7 @@ class Regression:
         totals = [0.0] * len(fitted)
         for chunk in sleep.map(grams):
             totals = [total + gram for total, gram in zip(totals, chunk, strict=True)]
-        for block, gram, (_, alpha, _) in zip(
-            fitted, totals, self.choices, strict=True
-        ):
+        for block, gram, (_, alpha) in zip(fitted, totals, self.choices, strict=True):
             block.smoother = block.design.smoother(gram, alpha)
         return fitted
 

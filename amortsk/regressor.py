@@ -160,7 +160,9 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         X, y = X.astype(np.float64), y.astype(np.float64, copy=False)
         Y = y.reshape(len(y), -1)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self.gamma_, self.alpha_, self.loo_error_ = choose(self, X, Y, seed)
+        self.gamma_, self.alpha_, errors = choose(self, X, Y, seed)
+        known = errors[~np.isnan(errors)]
+        self.loo_error_ = float(known.mean()) if len(known) else np.nan
         design = self._design = Design(self, self.gamma_, X, seed, Y)
         self.features_ = design.features
         columns = self._columns = design.columns(X)

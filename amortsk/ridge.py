@@ -159,9 +159,11 @@ def leave_one_out(F, P, Y, alphas):
 
     Returns
     -------
-    errors : ndarray of shape (n, A)
-        Of every row, mean over targets of squared error over target variance; NaN if
-        every target is constant.
+    by_row : ndarray of shape (n, A)
+        Mean over targets of squared error over target variance; NaN if every target is
+        constant.
+    by_target : ndarray of shape (T, A)
+        Mean over rows; NaN for constant targets.
 
     References
     ----------
@@ -169,8 +171,10 @@ def leave_one_out(F, P, Y, alphas):
     """
     variance = Y.var(0)
     kept = variance > (1e-8 * np.abs(Y).max(0)) ** 2
+    by_row = np.full((len(Y), len(alphas)), np.nan)
+    by_target = np.full((len(kept), len(alphas)), np.nan)
     if not kept.any():
-        return np.full((len(Y), len(alphas)), np.nan)
+        return by_row, by_target
     Y, variance = Y[:, kept], variance[kept]
     Q = linalg.qr(P, mode="economic", check_finite=False)[0] if P.shape[1] else P
     F = F - Q @ (Q.T @ F)
@@ -181,9 +185,8 @@ def leave_one_out(F, P, Y, alphas):
     shrinkage = 1 / (np.clip(values, 0, None)[:, np.newaxis] + alphas)
     leverages = np.sum(Q**2, 1)[:, np.newaxis] + U**2 @ shrinkage
     slack = 1 - np.clip(leverages, 0, MAX_LEVERAGE)
-    errors = np.empty_like(slack)
     for a in range(len(alphas)):
         residuals = Y - U @ (shrinkage[:, a : a + 1] * projections)
-        squared = (residuals / slack[:, a : a + 1]) ** 2
-        errors[:, a] = np.mean(squared / variance, axis=1)
-    return errors
+        errors = (residuals / slack[:, a : a + 1]) ** 2 / variance
+        by_row[:, a], by_target[kept, a] = errors.mean(1), errors.mean(0)
+    return by_row, by_target

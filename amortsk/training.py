@@ -226,7 +226,7 @@ class Training:
     def _record(self, sleep, objective, norm, size, skipped):
         # Nothing is regressed where sleep latents are the candidates.
         chosen = self.estimator.regression.choices
-        gamma, alpha, _ = chosen[0] if chosen else (None, None, None)
+        gamma, alpha = chosen[0] if chosen else (None, None)
         values = (objective, norm, size, gamma, alpha, sleep.n_redrawn, skipped)
         for name, value in zip(HISTORY, values, strict=True):
             self.history[name].append(np.nan if value is None else value)

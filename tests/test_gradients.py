@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
+from sklearn.preprocessing import StandardScaler
 from toys import (
     Chain,
     Curved,
@@ -21,7 +22,6 @@ from amortsk import (
     AmortisedGradientRegressor,
     LatentVariableModel,
     RandomFourierFeatures,
-    regression,
 )
 from amortsk.gradients import draw_candidates
 from amortsk.models import (
@@ -31,7 +31,8 @@ from amortsk.models import (
 )
 from amortsk.pairs import log_joint_terms
 from amortsk.proposals import Proposal
-from amortsk.regression import standardised
+from amortsk.regression import Regression, standardised
+from amortsk.sleep import Draws
 
 REGRESSOR = AmortisedGradientRegressor(n_components=100, gamma=0.5, trend="linear")
 # Wherever a draw's seed is a number, these need none.
@@ -213,6 +214,32 @@ def test_what_data_do_not_explain_is_no_noise():
     assert np.sqrt(np.mean(np.square(errors))) < 0.5
 
 
+class Offset(Unrelated):
+    """A second column that has mean nu and nothing to do with z."""
+
+    def sample(self, params, n_samples, rng):
+        z, x = super().sample(params, n_samples, rng)
+        return z, np.hstack([x, params["nu"] + rng.standard_normal((n_samples, 1))])
+
+    def log_joint(self, params, z, x):
+        own = log_normal(x[:, 1], params["nu"], 1.0)
+        return super().log_joint(params, z, x) + own
+
+
+@pytest.mark.parametrize("own_features", [False, True])
+def test_what_data_explain_gets_no_noise(own_features):
+    """The score of nu is linear in x, and its mean over draws is noise."""
+    # Queries further out would be brought back to the range of the draws.
+    X = np.random.default_rng(0).uniform(-1.5, 1.5, (200, 2))
+    features = RandomFourierFeatures(50, random_state=0) if own_features else "fourier"
+    regressor = AmortisedGradientRegressor(features, trend="linear")
+    for seed in range(3):
+        params = {"mu": np.zeros(()), "nu": np.zeros(())}
+        run = training(Offset(), params, "joint", regressor, 2, seed, n_sleep=400)
+        found = run.estimate(run.sleep(), X).gradient["nu"]
+        assert found == pytest.approx(X[:, 1].mean(), abs=1e-9)
+
+
 def test_where_no_mean_is_subtracted(monkeypatch):
     class Truncated(Unrelated):
         def sample(self, params, n_samples, rng):
@@ -220,18 +247,42 @@ def test_where_no_mean_is_subtracted(monkeypatch):
             return z, np.where(x < 1.5, x, np.nan)
 
     X, params = np.zeros((10, 1)), {"mu": np.zeros(())}
-    default = AmortisedGradientRegressor(n_components=50)
-    own = AmortisedGradientRegressor(RandomFourierFeatures(50, random_state=0))
 
-    def estimate(model, regressor=default):
+    def estimate(model, forget, **options):
+        regressor = AmortisedGradientRegressor(n_components=50, **options)
         run = training(model, params, "joint", regressor, 1, 0, n_sleep=400)
+        select = run.estimator.select
+
+        def and_forget(*arguments):
+            select(*arguments)
+            run.estimator.unexplained = {"mu": 0.0}
+
+        if forget:
+            monkeypatch.setattr(run.estimator, "select", and_forget)
         return run.estimate(run.sleep(), X).gradient["mu"]
 
-    found = [estimate(Truncated()), estimate(Unrelated()), estimate(Unrelated(), own)]
-    monkeypatch.setattr(regression.Regression, "unexplained", 0.0)
-    assert estimate(Truncated()) == found[0]
-    assert estimate(Unrelated()) != found[1]
-    assert estimate(Unrelated(), own) == found[2]
+    given = {"gamma": 1.0, "alpha": 1.0}
+    assert estimate(Unrelated(), False) != estimate(Unrelated(), True)
+    assert estimate(Truncated(), False) == estimate(Truncated(), True)
+    assert estimate(Unrelated(), False, **given) == estimate(Unrelated(), True, **given)
+
+
+def test_share_of_variance_that_windows_of_two_widths_leave_unexplained():
+    rng = np.random.default_rng(0)
+    x, noise = rng.standard_normal((100, 3)), rng.standard_normal((100, 3))
+    targets = np.sin(x) + [0.1, 0.5, 2.0] * noise
+    columns, terms = [[0], [1], [1, 2]], ([0, 1], [2])
+    regressor = AmortisedGradientRegressor(None, gamma=0.5)
+    pooled = Regression(regressor, columns, 3)
+    pooled.select(Draws(None, x), targets, rng)
+    left, total = 0.0, 0.0
+    for block, own in zip(pooled.blocks, terms, strict=True):
+        y = targets[:, own].reshape(-1)
+        variance = len(own) * y.var()
+        rows = StandardScaler().fit_transform(block.rows(x))
+        left += variance * clone(regressor).fit(rows, y).loo_error_
+        total += variance
+    np.testing.assert_allclose(pooled.unexplained, [left / total])
 
 
 class Later(Shift):
@@ -389,7 +440,7 @@ def test_likelihood_of_an_exponential_family_is_weighed_alike(
     class Plain(Model):
         natural_params = None
 
-    monkeypatch.setattr(regression, "QUERY_ROWS", 7)
+    monkeypatch.setattr("amortsk.regression.QUERY_ROWS", 7)
     regressor = AmortisedGradientRegressor(alpha=0.1, **MAPS[features])
     rng = np.random.default_rng(0)
     X = (rng.standard_normal((n_rows, 3)) > 0).astype(float)

@@ -165,7 +165,7 @@ def brute_force_error(F, P, Y, alpha):
         kept = np.arange(len(Y)) != n
         coef = penalised_fit(F[kept], P[kept], Y[kept], alpha)
         squared.append((Y[n] - np.hstack([P[n], F[n]]) @ coef) ** 2)
-    return np.mean(squared / Y.var(0), axis=1)
+    return squared / Y.var(0)
 
 
 @pytest.mark.parametrize("D", [6, 20, 50])
@@ -174,9 +174,10 @@ def test_leave_one_out_formula(D, trend):
     X, Y, _ = data(n=20, n_targets=3)
     F = np.random.default_rng(1).standard_normal((20, D))
     alphas, P = np.array([1e-2, 1.0, 100.0]), trend_columns(trend, X)
-    expected = [brute_force_error(F, P, Y, alpha) for alpha in alphas]
-    expected = np.transpose(expected)
-    np.testing.assert_allclose(leave_one_out(F, P, Y, alphas), expected, rtol=1e-8)
+    expected = np.array([brute_force_error(F, P, Y, alpha) for alpha in alphas])
+    by_row, by_target = leave_one_out(F, P, Y, alphas)
+    np.testing.assert_allclose(by_row, expected.mean(2).T, rtol=1e-8)
+    np.testing.assert_allclose(by_target, expected.mean(1).T, rtol=1e-8)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -204,17 +205,21 @@ def test_constant_targets_do_not_count():
     P, alphas = np.ones((20, 1)), np.array([0.1])
     # 0.1 is no binary fraction: its variance is not zero.
     constant = np.column_stack([np.full(20, 0.1), Y, np.full(20, -1e9)])
-    expected = leave_one_out(X, P, Y, alphas)
-    np.testing.assert_allclose(leave_one_out(X, P, constant, alphas), expected)
-    assert np.isnan(leave_one_out(X, P, constant[:, :1], alphas)).all()
+    by_row, by_target = leave_one_out(X, P, Y, alphas)
+    found = leave_one_out(X, P, constant, alphas)
+    np.testing.assert_allclose(found[0], by_row)
+    expected = np.vstack([[[np.nan]], by_target, [[np.nan]]])
+    np.testing.assert_allclose(found[1], expected)
+    for errors in leave_one_out(X, P, constant[:, :1], alphas):
+        assert np.isnan(errors).all()
 
 
 def test_a_row_that_the_trend_fits_exactly_has_no_error():
     rng = np.random.default_rng(0)
     F, Y = rng.standard_normal((20, 3)), rng.standard_normal((20, 1))
     alphas = np.array([0.1, 1.0])
-    found = leave_one_out(F, np.eye(20)[:, :1], Y, alphas)
-    rest = leave_one_out(F[1:], np.empty((19, 0)), Y[1:], alphas)
+    found, _ = leave_one_out(F, np.eye(20)[:, :1], Y, alphas)
+    rest, _ = leave_one_out(F[1:], np.empty((19, 0)), Y[1:], alphas)
     np.testing.assert_allclose(found[0], 0, atol=1e-12)
     np.testing.assert_allclose(found[1:], rest * Y[1:].var() / Y.var())
 
@@ -426,7 +431,7 @@ def test_a_transformer_as_features():
     assert fitted.gamma_ is None
     assert not hasattr(pipeline[0], "mean_")
     chosen = AmortisedGradientRegressor(pipeline).fit(X, y)
-    errors = leave_one_out(F(X), np.ones((120, 1)), y[:, None], ALPHAS).mean(axis=0)
+    _, (errors,) = leave_one_out(F(X), np.ones((120, 1)), y[:, None], ALPHAS)
     assert chosen.alpha_ == ALPHAS[np.argmin(errors)]
     np.testing.assert_allclose(chosen.loo_error_, min(errors))
 

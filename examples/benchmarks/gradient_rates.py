@@ -79,7 +79,7 @@ def point_gradients(estimator, toy, sleep, x, rng):
     slope = toy.slope(draws.z) / toy.sigma**2
     mean = toy.mean(B, draws.z)[:, None]
     if estimator.name == "joint":
-        A = A - estimator.regression.unexplained / len(draws.x)
+        A = A - estimator.unexplained["b"] / len(draws.x)
         return A @ ((draws.x - mean) * slope)
     return x * (A @ slope) - A @ (mean * slope)
 
