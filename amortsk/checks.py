@@ -75,7 +75,8 @@ def check_model(fitter_or_model, X=None, random_state=None):
     is constant. Neither sees an additive constant that was left out, though `score`
     needs it. Of a ``log_prior`` p, constant included, two averages have to agree for
     any density q of the latents, :math:`E_p[q / (p + q)] = E_q[p / (p + q)]`. Each is a
-    ValueError beyond five standard errors.
+    ValueError beyond five standard errors. They are tested at parameters that differ by
+    a tenth from the start, whose zeros and ones hide signs and powers.
 
     Parameters
     ----------
@@ -124,13 +125,14 @@ def check_model(fitter_or_model, X=None, random_state=None):
     if X is not None:
         X = check_array(X, dtype=np.float64)
     entropy = int(check_random_state(random_state).randint(2**31 - 1))
-    seeds = np.random.SeedSequence(entropy).spawn(6)
+    seeds = np.random.SeedSequence(entropy).spawn(7)
     pool = covariates_of(model, X)
     params = initial_params(model, X, np.random.default_rng(seeds[0]))
     n_features = None if X is None else X.shape[1]
     with np.errstate(all="ignore"):
         draws = dry_run(model, params, n_features, seeds[1], pool)
         error = _finite_differences(model, params, draws, seeds[2])
+        params = _nearby(model, params, seeds[6])
         score, name = _mean_score(model, params, seeds[3], pool)
         # As in a fit, the fitter's own goes before the model's.
         support = fitter_or_model.latent_support
@@ -160,6 +162,17 @@ def check_model(fitter_or_model, X=None, random_state=None):
             "missing constant, a density that is not logged, or other parameters"
         )
     return ModelCheck(score, importance, error, prior)
+
+
+def _nearby(model, params, seed):
+    """Parameters a tenth away: zeros and ones of a start hide signs and powers."""
+    rng, nearby = np.random.default_rng(seed), dict(params)
+    for name in [name for name in params if name not in model.fixed_params]:
+        size = np.abs(params[name])
+        size = np.where(size > 0, size, size[size > 0].mean() if size.any() else 1.0)
+        step = 0.1 * size * rng.standard_normal(size.shape)
+        nearby[name] = params[name] + step
+    return nearby
 
 
 def _finite_differences(model, params, draws, seed):

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from toys import Chain, Shift, log_normal
 
 from amortsk import WakeSleepFitter, check_model
-from amortsk.checks import dry_run
+from amortsk.checks import _nearby, dry_run
 from amortsk.models import (
     BernoulliFactorModel,
     FactorAnalysisModel,
@@ -48,25 +48,7 @@ def other_noise(base):
     return OtherNoise
 
 
-def generic(base):
-    """Starts at which nothing is zero, nor two components alike."""
-
-    class Generic(base):
-        def init_params(self, X, rng):
-            params = super().init_params(X, rng)
-            means = params.get("means", params.get("mean"))
-            for value in params.values():
-                value += 0.1
-            means += onp.linspace(-1, 1, means.size).reshape(means.shape)
-            return params
-
-    return Generic
-
-
-FA, Mixture = generic(FactorAnalysisModel), generic(GaussianMixtureModel)
-
-
-class Weighted(Mixture):
+class Weighted(GaussianMixtureModel):
     """Components of unlike shares, so that their prior matters."""
 
     def init_params(self, X, rng):
@@ -74,12 +56,12 @@ class Weighted(Mixture):
 
 
 MISTAKES = [
-    (lost_prior(FA)(1), PRIOR, "the mean square"),
+    (lost_prior(FactorAnalysisModel)(1), PRIOR, "the mean square"),
     (lost_prior(Weighted)(2), PRIOR, None),
-    (wrong_sign(FA, "mean")(1), SCORE, "mean"),
-    (wrong_sign(Mixture, "means")(2), SCORE, None),
-    (other_noise(FA)(1), SCORE, "log_scale"),
-    (other_noise(Mixture)(2), SCORE, "log_scale"),
+    (wrong_sign(FactorAnalysisModel, "mean")(1), SCORE, "mean"),
+    (wrong_sign(GaussianMixtureModel, "means")(2), SCORE, None),
+    (other_noise(FactorAnalysisModel)(1), SCORE, "log_scale"),
+    (other_noise(GaussianMixtureModel)(2), SCORE, "log_scale"),
 ]
 
 
@@ -105,6 +87,51 @@ RIGHT = [
     Chain(2, 4),
     Chain(2, 4, half_width=1),
 ]
+
+
+def power(base, name, exponent):
+    class Power(base):
+        def log_joint(self, params, z, x):
+            return super().log_joint({**params, name: params[name] ** exponent}, z, x)
+
+    return Power
+
+
+class Scaled(Shift):
+    """A second column, of standard deviation s."""
+
+    def init_params(self, X, rng):
+        return {"mu": onp.zeros(()), "s": onp.ones(())}
+
+    def sample(self, params, n_samples, rng):
+        z, x = super().sample(params, n_samples, rng)
+        return z, onp.hstack([x, params["s"] * rng.standard_normal((n_samples, 1))])
+
+    def log_joint(self, params, z, x):
+        own = log_normal(x[:, 1], 0.0, np.sqrt(params["s"] ** 2))
+        return super().log_joint(params, z, x) + own
+
+
+@pytest.mark.parametrize(
+    "model, name",
+    [(wrong_sign(Shift, "mu")(), "mu"), (power(Scaled, "s", 3)(), "s")],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_zeros_and_ones_of_a_start_hide_nothing(model, name, seed):
+    with pytest.raises(ValueError, match=f"mean score of parameter '{name}'"):
+        check_model(model, random_state=seed)
+
+
+def test_parameters_nearby_leave_the_fixed_and_the_given_alone():
+    class Fixed(Scaled):
+        fixed_params = ("s",)
+
+    params = {"mu": onp.zeros(3), "s": onp.ones(()), "far": onp.array([0.0, 100.0])}
+    nearby = _nearby(Fixed(), params, onp.random.SeedSequence(0))
+    assert nearby["s"] == 1.0 and onp.all(params["mu"] == 0)
+    assert onp.all(nearby["mu"] != 0) and onp.abs(nearby["mu"]).max() < 0.5
+    assert onp.all(nearby["far"] != params["far"])
+    assert 1 < onp.abs(nearby["far"] - params["far"]).max() < 50
 
 
 @pytest.mark.parametrize("model", RIGHT)
