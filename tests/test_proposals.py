@@ -398,6 +398,9 @@ def test_supports_are_inferred_where_that_is_safe():
     assert latent_supports(given, z)[3] == "any"
     # A column of ones and minus ones is no direction.
     assert latent_supports(None, np.ones((5, 1))) == ["real"]
+    proportions = np.random.default_rng(0).dirichlet(np.ones(3), 5)
+    assert latent_supports(None, proportions) == ["any"]
+    assert latent_supports(None, 2 * proportions) == ["real"]
 
 
 def test_one_support_serves_all_parts():
