@@ -137,7 +137,7 @@ class Design:
         return PrimalSmoother(gram, self.n_trend, alpha, columns)
 
 
-def choose(regressor, X, Y, seed, near=None, break_ties=False):
+def choose(regressor, X, Y, seed, near=None, break_ties=False, always=False):
     """Bandwidth and ridge, by leave-one-out where asked for.
 
     Parameters
@@ -157,18 +157,21 @@ def choose(regressor, X, Y, seed, near=None, break_ties=False):
         errors of the least: of bandwidths that explain as much, the wide ones with
         little ridge extrapolate like polynomials.
 
+    always : bool, default=False
+        Whether errors are computed where there is nothing to choose.
+
     Returns
     -------
     gamma : float or None
     alpha : float
     errors : ndarray of shape (n_targets,)
-        Relative leave-one-out errors; NaN for constant targets, and where nothing was
-        chosen by them.
+        Relative leave-one-out errors; NaN for constant targets, and where they were not
+        computed.
     """
     gammas = _gammas(regressor, X, near)
     alphas = ALPHAS if regressor.alpha == "loo" else np.array([float(regressor.alpha)])
     unknown = np.full(Y.shape[1], np.nan)
-    if len(gammas) * len(alphas) == 1:
+    if len(gammas) * len(alphas) == 1 and not always:
         return gammas[0], float(alphas[0]), unknown
     by_row, by_target = [], []
     for gamma in gammas:

@@ -1,6 +1,7 @@
 """What a fitted model says of data: log-likelihood, posterior expectations, scores."""
 
 import warnings
+from zlib import crc32
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -53,8 +54,8 @@ def scoring_rule(scoring, model, supports):
 class Posterior:
     """Candidates for the latents of any row, and their weights.
 
-    Base noise is drawn once and shared by all rows: what is said of a row does not
-    depend on the others, and errors are correlated across rows.
+    A row seeds its own candidates: what is said of it does not depend on the others,
+    and errors average out over different rows.
 
     Parameters
     ----------
@@ -79,6 +80,11 @@ class Posterior:
         self.block, self.regressor, self.draws = block, regressor, draws
         self.n_candidates = n_candidates
         self.with_prior = provides(model, "log_prior")
+        # The range of integers that are not declared is that of the draws.
+        self.families = [
+            Categorical(0, support, part) if support[0] == "categorical" else None
+            for support, part in zip(supports, parts(draws.z), strict=True)
+        ]
         self.proposal = None
         self.scaling = column_scaling(block.rows(draws.x))
         rows = self.rows(draws.x)
@@ -90,21 +96,31 @@ class Posterior:
         residual = targets - regressor.fit(rows, targets).predict(rows)
         freedom = regressor._smoother.degrees_of_freedom(rng)
         proposal.fit_residuals(residual.T @ residual, len(rows), freedom)
-        n_prior = prior_draws(model, n_candidates)
-        self.noise = proposal.noise(rng, 1, n_candidates - n_prior)
-        index = rng.integers(len(draws.x), size=(1, n_prior))
-        self.from_prior = take(draws.z, index)
+        self.seed = int(rng.integers(2**31 - 1))
 
     def latents(self, z):
         """Latents as numbers, (n, n_terms, k); integers as indicators of values."""
-        n, columns = len(parts(z)[0]), []
-        triples = zip(parts(z), self.supports, parts(self.draws.z), strict=True)
-        for part, support, drawn in triples:
-            if support[0] == "categorical":
-                # The range of integers that are not declared is that of the draws.
-                part = Categorical(0, support, drawn).targets([part])
-            columns.append(part.reshape(n, self.block.n_terms, -1))
+        columns = [
+            (family.targets([part]) if family else part).reshape(
+                len(part), self.block.n_terms, -1
+            )
+            for part, family in zip(parts(z), self.families, strict=True)
+        ]
         return np.concatenate(columns, axis=2, dtype=np.float64)
+
+    def means(self, X):
+        """Posterior means of the latents, (n, k); of integers, probabilities."""
+        Z, start = self.expectation(X, self.latents), 0
+        for part, family in zip(parts(self.draws.z), self.families, strict=True):
+            n_values = family.n_categories if family else 1
+            stop = start + part[0].size * n_values // self.block.n_terms
+            if family:
+                # What a regression predicts need not be between zero and one.
+                p = np.clip(Z[..., start:stop].reshape(len(X), -1, n_values), 0, 1)
+                p = p / np.maximum(p.sum(2, keepdims=True), 1e-300)
+                Z[..., start:stop] = p.reshape(*Z.shape[:-1], -1)
+            start = stop
+        return Z.reshape(len(X), -1)
 
     def rows(self, X):
         """Rows of the regression at X."""
@@ -124,8 +140,18 @@ class Posterior:
             sleep = map_parts(lambda part: part[np.newaxis], z)
             return repeat(sleep, len(x)), log_prior(model, params, z)
         moments = self.regressor.predict(self.rows(x))
-        prior = repeat(self.from_prior, len(x))
-        return draw_candidates(self.proposal, moments, self.noise, prior, model, params)
+        n_prior = prior_draws(model, self.n_candidates)
+        # Zero may have either sign.
+        rngs = [
+            np.random.default_rng([self.seed, crc32(row.tobytes())]) for row in x + 0.0
+        ]
+        n_own = self.n_candidates - n_prior
+        noise = [self.proposal.noise(rng, 1, n_own) for rng in rngs]
+        noise = [np.concatenate(rows) for rows in zip(*noise, strict=True)]
+        prior = take(
+            z, np.array([rng.integers(len(self.draws.x), size=n_prior) for rng in rngs])
+        )
+        return draw_candidates(self.proposal, moments, noise, prior, model, params)
 
     def effective_sample_size(self, X):
         """Median over rows; NaN where there are no candidates."""
@@ -149,6 +175,10 @@ class Posterior:
     def log_likelihood(self, X):
         """Importance-weighted estimate of log p(x), (n,)."""
         bounds, sizes = self._bounds(X)
+        if not sizes.all():
+            warnings.warn(
+                f"{_impossible(X[sizes == 0])}. They score minus infinity", stacklevel=4
+            )
         size = np.median(sizes[sizes > 0]) if sizes.any() else np.inf
         if size < MIN_EFFECTIVE_SAMPLE_SIZE:
             warnings.warn(
@@ -186,11 +216,7 @@ class Posterior:
         """Normalised weights, where every row has a possible candidate."""
         impossible = np.isneginf(log_w).all(1)
         if impossible.any():
-            raise ValueError(
-                f"{impossible.sum()} rows of X are impossible under the model, the "
-                f"first of them {x[impossible][0]}: their log-joint is not finite at "
-                "any latents tried. If they are possible, raise n_sleep or n_proposals"
-            )
+            raise ValueError(_impossible(x[impossible]))
         return normalise(log_w)[0]
 
     @staticmethod
@@ -219,12 +245,20 @@ class Posterior:
         else:
             rows, z = self.rows(x), self.draws.z
             weights = self.regressor.smoother_weights(rows, np.ones(len(rows)))
-            if name == "likelihood":
+            if name == "likelihood" and self.block.columns is None:
                 fixed = model.fixed_params
                 return weighted_pairs(model, params, z, x, weights[:, None], fixed)[1]
             x = self.draws.x
         terms = self.block.columns is not None
         return pull_log_joint(model, params, z, x, terms=terms)[1](weights)
+
+
+def _impossible(x):
+    return (
+        f"{len(x)} rows of X are impossible under the model, the first of them {x[0]}: "
+        "their log-joint is not finite at any latents tried. If they are possible, "
+        "raise n_sleep or n_proposals"
+    )
 
 
 def energy_score(X, draws):

@@ -145,8 +145,9 @@ class WakeSleepFitter(
         The regression of the latents' moments at `params_`, with standardised columns,
         on a fresh sleep set, five times larger up to 10 000 rows.
     history_ : dict of 1-d ndarray
-        ``objective``, ``gradient_norm``, ``effective_sample_size`` (NaN without
-        weights), ``gamma``, ``alpha``, ``n_redrawn`` (non-finite draws replaced),
+        ``objective``, ``gradient_norm``, ``effective_sample_size`` (median over rows,
+        NaN without weights), ``share_of_poor_rows`` (with an effective sample size
+        below five), ``gamma``, ``alpha``, ``n_redrawn`` (non-finite draws replaced),
         ``n_skipped`` (1 where a step was skipped for want of a finite gradient): one
         number an iteration. With local terms also ``wider_windows_drift``, one number:
         the drift (see `converged_`) of the gradient at `params_` when windows have
@@ -543,8 +544,8 @@ class WakeSleepFitter(
             Higher is better. ``"exact"``: log p(x). ``"importance"``: an estimate of
             log p(x) that is below it in expectation, by about half of 1/ESS - 1/K.
             ``"energy"``: the negative energy score, which is not a log-density. The
-            same for a row whatever the others are; base noise is shared by all rows, so
-            errors are correlated across rows. Of a model with covariates: the
+            same for a row whatever the others are: a row seeds its own draws, so that
+            errors average out over different rows. Of a model with covariates: the
             log-density of the other columns given these, and never ``"energy"``.
         """
         check_is_fitted(self)
@@ -672,9 +673,7 @@ class WakeSleepFitter(
             Means; for integer latents probabilities of each value.
         """
         check_is_fitted(self)
-        X = self._validate(X)
-        Z = self._posterior.expectation(X, self._posterior.latents)
-        return Z.reshape(len(X), -1)
+        return self._posterior.means(self._validate(X))
 
     def score_gradient(self, X):
         """Gradient of log p(x) with respect to the parameters, row by row.

@@ -37,7 +37,7 @@ N_DIRECTIONS = 8
 PRIOR_WEIGHT = 0.1
 # Iterations a proposal serves: a stale one is as valid as a fresh one.
 PROPOSAL_LIFE = 5
-MIN_EFFECTIVE_SAMPLE_SIZE = 10
+MIN_EFFECTIVE_SAMPLE_SIZE, POOR_SAMPLE_SIZE = 10, 5
 
 
 def n_directions(names):
@@ -54,13 +54,23 @@ class Estimate(NamedTuple):
         The regression's mean log-joint, or the importance-weighted bound on log p(x).
     gradient : dict of ndarray
         Estimated mean score.
-    effective_sample_size : float
-        Median over rows, NaN for regressions.
+    sizes : ndarray of shape (n_rows,)
+        Effective sample sizes; NaN for regressions.
     """
 
     objective: float
     gradient: dict
-    effective_sample_size: float = np.nan
+    sizes: np.ndarray = np.array([np.nan])
+
+    @property
+    def effective_sample_size(self):
+        """Median over rows."""
+        return float(np.median(self.sizes))
+
+    @property
+    def share_of_poor_rows(self):
+        """Share of rows that rest on fewer than five draws."""
+        return float(np.mean(self.sizes < POOR_SAMPLE_SIZE))
 
     @property
     def is_usable(self):
@@ -82,6 +92,7 @@ class Estimator:
     """
 
     reason = "it was asked for"
+    has_control_variate = False
 
     def __init__(self, model, regression, n_proposals):
         self.model, self.regression = model, regression
@@ -90,10 +101,9 @@ class Estimator:
 
     def select(self, params, sleep, wake, rng):
         """Choose bandwidth and ridge by leave-one-out on this estimator's targets."""
-        targets = None
-        if self.regression.chosen_by_leave_one_out:
-            targets = self.targets(params, sleep.first, wake, rng)
-        self.regression.select(sleep.first, targets, rng)
+        draws = sleep.first
+        targets = self.targets(params, draws, wake, rng)
+        self.regression.select(draws, targets, rng, self.has_control_variate)
 
     def free(self, params):
         """Names of the parameters to be learned."""
@@ -127,12 +137,13 @@ class Joint(Estimator):
     """
 
     name = "joint"
+    has_control_variate = True
 
     def select(self, params, sleep, wake, rng):
         """Choose bandwidth and ridge; keep what they leave unexplained."""
         super().select(params, sleep, wake, rng)
         names = self.free(params)
-        shares = np.resize(self.regression.unexplained, n_directions(names))
+        shares = self.regression.unexplained
         self.unexplained = {
             name: shares[k :: len(names)].mean() for k, name in enumerate(names)
         }
@@ -354,7 +365,7 @@ class SleepImportance(Estimator):
             first = np.zeros(len(wake), dtype=int)
             base = log_joint(self.model, params, take(z, first), wake) - log_p[0]
             bound = bound + base - log_w[:, 0]
-            return Estimate(float(np.mean(bound)), gradient, float(np.median(sizes)))
+            return Estimate(float(np.mean(bound)), gradient, sizes)
         candidates = map_parts(lambda part: part[np.newaxis], z)
         results = []
         for rows in steps(len(wake), n, wake.shape[1]):
@@ -424,7 +435,8 @@ class Auto:
         for factor in estimator.budget_factors:
             estimator.n_proposals = max(estimator.n_proposals, factor * start)
             try:
-                size = estimator.estimate(params, sleep, wake, rng)[2]
+                estimate = estimator.estimate(params, sleep, wake, rng)
+                size = estimate.effective_sample_size
             except FloatingPointError:
                 size = 0.0
             if size >= MIN_EFFECTIVE_SAMPLE_SIZE:
@@ -523,5 +535,5 @@ def _weighed(results):
     return Estimate(
         float(np.mean(np.concatenate(bounds))),
         add(gradients),
-        float(np.median(np.concatenate(sizes))),
+        np.concatenate(sizes),
     )

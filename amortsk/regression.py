@@ -41,7 +41,7 @@ class Regression:
     ----------
     unexplained : ndarray of shape (n_targets,)
         Share of each target's variance, over all terms, by leave-one-out; zero where
-        nothing was chosen by it.
+        that was not computed.
     """
 
     def __init__(self, regressor, term_columns, n_features):
@@ -56,27 +56,25 @@ class Regression:
         """Whether rows are windows of local terms."""
         return self.blocks[0].columns is not None
 
-    def select(self, draws, targets, rng):
+    def select(self, draws, targets, rng, always=False):
         """Standardise by the draws' scale; choose bandwidth and ridge for targets.
 
         Parameters
         ----------
         draws : Draws
-        targets : ndarray of shape (n, n_terms, n_targets) or None
-            None where leave-one-out chooses nothing.
+        targets : ndarray of shape (n, n_terms, n_targets)
         rng : numpy.random.Generator
+        always : bool, default=False
+            Whether `unexplained` is asked for even if there is nothing to choose.
         """
-        if targets is not None:
-            targets = targets.reshape(len(draws.x), self.n_terms, -1)
+        targets = targets.reshape(len(draws.x), self.n_terms, -1)
         previous = self.choices or [(None, None)] * len(self.blocks)
         self.scalings, self.ranges, self.choices = [], [], []
         total = unexplained = 0.0
         for block, (gamma, _) in zip(self.blocks, previous, strict=True):
             rows = block.rows(draws.x)
             self.scalings.append(column_scaling(rows))
-            Y = np.zeros((len(rows), 1))
-            if targets is not None:
-                Y = targets[:, block.terms].reshape(len(rows), -1)
+            Y = targets[:, block.terms].reshape(len(rows), -1)
             if len(rows) > SELECTION_ROWS:
                 kept = rng.choice(len(rows), SELECTION_ROWS, replace=False)
                 rows, Y = rows[kept], Y[kept]
@@ -86,7 +84,7 @@ class Regression:
             self.ranges.append(np.quantile(rows, [margin, 1 - margin], axis=0))
             seed = int(rng.integers(2**31 - 1))
             gamma, alpha, errors = choose(
-                self.regressor, rows, Y, seed, gamma, self.is_local
+                self.regressor, rows, Y, seed, gamma, self.is_local, always
             )
             self.choices.append((gamma, alpha))
             variance = block.n_terms * Y.var(0)
@@ -103,12 +101,6 @@ class Regression:
         except ValueError:
             return False
         return True
-
-    @property
-    def chosen_by_leave_one_out(self):
-        """Whether targets have a say in bandwidth or ridge."""
-        chosen = (self.regressor.gamma, self.regressor.alpha)
-        return any(isinstance(c, str) and c == "loo" for c in chosen)
 
     def fit(self, sleep, rng, targets=None):
         """Fit every block on a sleep set.

@@ -5,7 +5,7 @@ from sklearn import config_context
 from sklearn.base import clone
 
 from amortsk.autodiff import pullback
-from amortsk.gradients import Joint, make_estimator
+from amortsk.gradients import Estimate, Joint, make_estimator
 from amortsk.model import call, name_of, provides, summary
 from amortsk.optimizers import Adam, StepGuard, Window, drift
 from amortsk.regression import Regression, default_trend
@@ -24,6 +24,7 @@ HISTORY = (
     "objective",
     "gradient_norm",
     "effective_sample_size",
+    "share_of_poor_rows",
     "gamma",
     "alpha",
     "n_redrawn",
@@ -168,7 +169,7 @@ class Training:
         self.params = self.optimizer.step(self.params, gradient, factor)
         free = {name: self.params[name] for name in gradient}
         self.window.update(free, self.optimizer.precondition(gradient))
-        self._record(sleep, objective, norm, estimate.effective_sample_size, 0)
+        self._record(sleep, objective, norm, estimate, 0)
 
     def wider_windows_drift(self, X):
         """Drift, over parts of the data, of the gradient with windows twice as wide.
@@ -213,7 +214,7 @@ class Training:
         self.n_skipped_in_a_row += 1
         # What was chosen for other parameters may be what fails.
         self.next_choice, self.gap = self.n_iter + 1, FIRST_GAP
-        self._record(sleep, np.nan, np.nan, np.nan, 1)
+        self._record(sleep, np.nan, np.nan, Estimate(np.nan, {}), 1)
         if self.n_skipped_in_a_row == self.max_skipped:
             raise ValueError(
                 f"{self.max_skipped} steps in a row had no finite gradient ({error}): "
@@ -223,11 +224,12 @@ class Training:
                 "learning_rate may help"
             ) from error
 
-    def _record(self, sleep, objective, norm, size, skipped):
+    def _record(self, sleep, objective, norm, estimate, skipped):
         # Nothing is regressed where sleep latents are the candidates.
         chosen = self.estimator.regression.choices
         gamma, alpha = chosen[0] if chosen else (None, None)
-        values = (objective, norm, size, gamma, alpha, sleep.n_redrawn, skipped)
+        size, poor = estimate.effective_sample_size, estimate.share_of_poor_rows
+        values = (objective, norm, size, poor, gamma, alpha, sleep.n_redrawn, skipped)
         for name, value in zip(HISTORY, values, strict=True):
             self.history[name].append(np.nan if value is None else value)
         self.n_iter += 1

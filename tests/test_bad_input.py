@@ -270,25 +270,26 @@ def test_a_few_bad_draws_are_drawn_again():
 
 
 def failing_after(n_calls, n_failures):
-    """A log-joint that is NaN for a while."""
+    """A log-joint that is NaN for a while when it is differentiated."""
     calls = [0]
 
     def failing(params, z, x):
-        calls[0] += 1
+        traced = not isinstance(params["mu"], onp.ndarray)
+        calls[0] += traced
         value = log_joint(params, z, x)
-        bad = n_calls < calls[0] <= n_calls + n_failures
+        bad = traced and n_calls < calls[0] <= n_calls + n_failures
         return value * (onp.nan if bad else 1.0)
 
     return failing
 
 
 def test_steps_without_a_gradient_are_skipped_and_counted():
-    # One call for the dry run, then one a step: bandwidth and ridge are given.
+    # One call for the dry run, then one a step.
     options = {"gradient": "joint", "log_joint": failing_after(4, 3), "max_iter": 15}
     with pytest.warns(UserWarning, match="% of the steps were skipped"):
         fitter = fit(**options)
     skipped = fitter.history_["n_skipped"]
-    assert skipped.sum() in (2, 3) and set(skipped) == {0.0, 1.0}
+    onp.testing.assert_array_equal(onp.flatnonzero(skipped), [3, 4, 5])
     lost = onp.isnan(fitter.history_["objective"])
     onp.testing.assert_array_equal(lost, skipped == 1)
     assert onp.isfinite(fitter.params_["mu"]).all()

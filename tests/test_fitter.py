@@ -311,7 +311,8 @@ def test_columns_that_are_kept_on_draws_are_those_of_the_last_fit():
     sleep = Sleep(Shift(), {"mu": np.zeros(())}, 50, np.random.SeedSequence(0))
     for gamma in (0.1, 1.0):
         regression = Regression(clone(QUICK).set_params(gamma=gamma), None, 1)
-        regression.select(sleep.first, None, np.random.default_rng(0))
+        targets = sleep.first.z[:, np.newaxis, np.newaxis]
+        regression.select(sleep.first, targets, np.random.default_rng(0))
         (fitted,) = regression.fit(sleep, np.random.default_rng(0))
         expected = fitted.columns_at(sleep.first.x)
         np.testing.assert_array_equal(fitted.columns(sleep.first), expected)
@@ -518,6 +519,7 @@ def test_history(X):
     assert fitter.gradient_reason_ == "it was asked for"
     joint = fitter_of(Shift(), gradient="joint", max_iter=15).fit(X)
     assert np.isnan(joint.history_["effective_sample_size"]).all()
+    assert np.all(joint.history_["share_of_poor_rows"] == 0)
 
 
 def test_params_are_the_mean_of_the_last_quarter(X):
@@ -719,7 +721,8 @@ def test_rows_that_are_impossible(X):
     fitter = fitter_of(Bounded(), gradient="importance", max_iter=1)
     fitter.fit(X).fit(np.vstack([X, [[20.0]]]))
     some = np.array([[0.5], [20.0], [1.0]])
-    scores = fitter.score_samples(some)
+    with pytest.warns(UserWarning, match=r"1 rows of X are impossible.*\[20.\]"):
+        scores = fitter.score_samples(some)
     assert scores[1] == -np.inf and np.isfinite(scores[[0, 2]]).all()
     alone = fitter.score_samples(some[[0, 2]])
     np.testing.assert_allclose(scores[[0, 2]], alone, rtol=1e-12)
@@ -881,8 +884,9 @@ def test_drift_with_wider_windows_is_in_units_of_sizes_too(series, monkeypatch):
     (gradients,) = seen
     # Of 20 parts of the data: four logits, two means, a scale, small means.
     assert gradients.shape == (20, 9)
-    means, small = gradients[:, 4:6], gradients[:, 7:]
-    np.testing.assert_allclose(np.abs(small), np.abs(means), rtol=0.01)
+    means, small = np.abs(gradients[:, 4:6]), np.abs(gradients[:, 7:])
+    # Each has a multiple of the control variate of its own.
+    np.testing.assert_allclose(small.mean(0), means.mean(0), rtol=0.5)
 
 
 def test_every_part_of_the_data_has_a_sleep_for_wider_windows(series):
@@ -1025,9 +1029,12 @@ def test_transform_is_the_posterior_mean(factors, factor_fit):
     mean, variance = posterior_of(factor_fit, factors)
     Z = factor_fit.transform(factors)
     assert Z.shape == (300, 1)
-    np.testing.assert_allclose(Z[:, 0], mean, atol=0.1 * np.sqrt(variance))
+    # Over 20 seeds at most 0.042 and 0.005, here and below: errors average out.
+    errors = (Z[:, 0] - mean) / np.sqrt(variance)
+    assert rms(errors) < 0.05 and abs(errors.mean()) < 0.01
     moment = factor_fit.posterior_expectation(factors, lambda z: z[:, 0] ** 2)
-    np.testing.assert_allclose(moment, mean**2 + variance, rtol=0.1, atol=0.05)
+    errors = moment / (mean**2 + variance) - 1
+    assert rms(errors) < 0.05 and abs(errors.mean()) < 0.01
 
 
 def test_transform_of_categories_is_their_probabilities():
@@ -1167,6 +1174,27 @@ def test_score_gradient_sums_over_local_terms():
     assert np.linalg.norm(estimate - score) < 0.2 * np.linalg.norm(score)
 
 
+def test_score_gradient_of_windows_after_a_fit_by_likelihood():
+    X = Levels().sample({"m": 0.5}, 20, np.random.default_rng(0))[1]
+    options = {"gradient": "likelihood", "n_sleep": 500, "max_iter": 2}
+    fitter = fitter_of(Levels(), **options).fit(X)
+    score = (X - fitter.params_["m"]).sum(axis=1) / 2
+    estimate = fitter.score_gradient(X)["m"]
+    assert np.linalg.norm(estimate - score) < 0.2 * np.linalg.norm(score)
+
+
+def test_probabilities_of_windows_are_probabilities():
+    model = Chain(3, 6, half_width=1)
+    X = model.sample(model.init_params(None, None), 60, np.random.default_rng(0))[1]
+    fitter = fitter_of(model, n_sleep=100, max_iter=2).fit(X)
+    raw = fitter.posterior_expectation(X, lambda z: z[..., None] == np.arange(3))
+    assert raw.min() < -0.01 and raw.max() > 1.01
+    p = fitter.transform(X).reshape(60, 6, 3)
+    np.testing.assert_allclose(p.sum(axis=2), 1, rtol=1e-12)
+    clipped = np.clip(raw, 0, 1)
+    np.testing.assert_allclose(p, clipped / clipped.sum(axis=2, keepdims=True))
+
+
 def test_score_gradient_by_likelihood_has_the_data_in_it(X):
     """What a rough regression says of x itself does not matter."""
 
@@ -1217,6 +1245,18 @@ def test_scores_are_repeatable_and_of_a_row_alone(factors, factor_fit):
     assert fitter.score(factors) == pytest.approx(scores.mean(), rel=1e-12)
     exact = fitter.model_.exact_log_likelihood(fitter.params_, factors)
     np.testing.assert_allclose(scores, exact, atol=0.1)
+
+
+def test_errors_of_scores_average_out():
+    """In standard errors; over 40 seeds 2.0, with the same draws for all rows 17."""
+    X, noisy = np.random.default_rng(0).standard_normal((400, 1)), []
+    for seed in range(5):
+        fitter = fitter_of(Shift(), scoring="importance", max_iter=1, random_state=seed)
+        fitter.fit(X)
+        exact = log_normal(X[:, 0], fitter.params_["mu"], np.sqrt(2))
+        errors = fitter.score_samples(X) - exact
+        noisy.append(np.mean(errors) / (rms(errors) / np.sqrt(400)))
+    assert rms(noisy) < 6
 
 
 def test_scores_of_a_mixture_are_nearly_exact():
