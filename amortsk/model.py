@@ -53,7 +53,8 @@ class LatentVariableModel(BaseEstimator):
         ``"real"``, ``"positive"``, ``("interval", a, b)``, ``("categorical", n)``,
         ``"unit"`` (rows of unit norm: circle, sphere), or ``"any"`` where no proposal
         family fits. None infers it from draws: integers are categorical, rows of unit
-        norm in two or more columns are unit, all else is real.
+        norm in two or more columns are unit, rows that sum to one any, all else is
+        real.
     term_columns : None or integer array of shape (n_terms, width)
         The columns of x that each local term is regressed on, see :func:`windows`.
     fixed_params : tuple of str
