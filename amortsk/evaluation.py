@@ -246,8 +246,7 @@ class Posterior:
             rows, z = self.rows(x), self.draws.z
             weights = self.regressor.smoother_weights(rows, np.ones(len(rows)))
             if name == "likelihood" and self.block.columns is None:
-                fixed = model.fixed_params
-                return weighted_pairs(model, params, z, x, weights[:, None], fixed)[1]
+                return weighted_pairs(model, params, z, x, weights[:, None])[1]
             x = self.draws.x
         terms = self.block.columns is not None
         return pull_log_joint(model, params, z, x, terms=terms)[1](weights)

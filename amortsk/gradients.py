@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amortsk.autodiff import add, pullback
+from amortsk.autodiff import add
 from amortsk.design import learns
 from amortsk.latents import map_parts, parts, repeat, take
 from amortsk.model import has_natural_params, provides
@@ -22,6 +22,7 @@ from amortsk.pairs import (
     log_joint_terms,
     log_prior,
     natural_log_likelihood,
+    pull_log_joint,
     steps,
     weigh,
     weighted_pairs,
@@ -97,7 +98,6 @@ class Estimator:
     def __init__(self, model, regression, n_proposals):
         self.model, self.regression = model, regression
         self.n_proposals = n_proposals
-        self.fixed = model.fixed_params
 
     def select(self, params, sleep, wake, rng):
         """Choose bandwidth and ridge by leave-one-out on this estimator's targets."""
@@ -107,7 +107,7 @@ class Estimator:
 
     def free(self, params):
         """Names of the parameters to be learned."""
-        return [name for name in params if name not in self.fixed]
+        return [name for name in params if name not in self.model.fixed_params]
 
     def targets(self, params, draws, wake, rng):
         """What is regressed: projections of the score on random directions."""
@@ -164,10 +164,8 @@ class Joint(Estimator):
 
     def of_chunk(self, params, draws, weights, multiples):
         """Objective and gradient contributed by one chunk of draws."""
-        value, gradient = pullback(
-            lambda p: log_joint_terms(self.model, p, draws.z, draws.x),
-            params,
-            self.fixed,
+        value, gradient = pull_log_joint(
+            self.model, params, draws.z, draws.x, terms=True
         )
         if np.ndim(weights) < np.ndim(value):
             # One weight serves all terms of a draw.
@@ -238,9 +236,7 @@ class Likelihood(Estimator):
 
         def of_chunk(draws):
             weights = fitted.weights(draws, queries) / len(wake)
-            return weighted_pairs(
-                self.model, params, draws.z, wake, weights, self.fixed
-            )
+            return weighted_pairs(self.model, params, draws.z, wake, weights)
 
         return of_chunk
 
@@ -257,9 +253,7 @@ class Likelihood(Estimator):
             if rows_are_few:
                 weights = weights @ factors
             totals, *C = np.split(weights, edges, axis=1)
-            return weighted_statistics(
-                self.model, params, draws.z, C, totals[:, 0], self.fixed
-            )
+            return weighted_statistics(self.model, params, draws.z, C, totals[:, 0])
 
         return of_chunk
 
@@ -321,9 +315,7 @@ class Importance(Estimator):
         results = []
         for rows in steps(len(wake), self.n_proposals, wake.shape[1]):
             z, log_q = self.candidates(moments[rows], rng)
-            results.append(
-                weigh(self.model, params, z, wake[rows], log_q, self.fixed, len(wake))
-            )
+            results.append(weigh(self.model, params, z, wake[rows], log_q, len(wake)))
         return _weighed(results)
 
     def candidates(self, moments, rng):
@@ -359,7 +351,7 @@ class SleepImportance(Estimator):
             log_w = natural_log_likelihood(self.model, params, z, wake)
             weights, bound, sizes = normalise(log_w)
             _, gradient = weighted_pairs(
-                self.model, params, z, wake, weights.T / len(wake), self.fixed
+                self.model, params, z, wake, weights.T / len(wake)
             )
             # The base measure is constant over candidates: one pair a row tells it.
             first = np.zeros(len(wake), dtype=int)
@@ -372,9 +364,7 @@ class SleepImportance(Estimator):
             x = wake[rows]
             tiled = repeat(candidates, len(x))
             log_q = np.tile(log_p, (len(x), 1))
-            results.append(
-                weigh(self.model, params, tiled, x, log_q, self.fixed, len(wake))
-            )
+            results.append(weigh(self.model, params, tiled, x, log_q, len(wake)))
         return _weighed(results)
 
 

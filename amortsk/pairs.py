@@ -85,7 +85,7 @@ def log_weights(model, params, z, x, log_q):
     return np.where(np.isnan(log_w), -np.inf, log_w)
 
 
-def weigh(model, params, z, x, log_q, fixed, scale):
+def weigh(model, params, z, x, log_q, scale):
     """Self-normalised importance weights of candidates, and their gradient.
 
     Parameters
@@ -95,7 +95,6 @@ def weigh(model, params, z, x, log_q, fixed, scale):
     x : ndarray of shape (m, n_features)
     log_q : ndarray of shape (m, K)
         Log-density that the candidates were drawn from.
-    fixed : collection of str
     scale : float
         The gradient is divided by this.
 
@@ -114,18 +113,18 @@ def weigh(model, params, z, x, log_q, fixed, scale):
     """
     n_candidates = log_q.shape[1]
     z, x = flatten(z), np.repeat(x, n_candidates, axis=0)
-    value, gradient = pullback(lambda p: log_joint(model, p, z, x), params, fixed)
+    value, gradient = pull_log_joint(model, params, z, x)
     weights, bound, sizes = normalise(value.reshape(log_q.shape) - log_q)
     flat = weights.ravel() / scale
     if not np.isfinite(value).all():
         # Outside the support the density is zero and its gradient undefined.
         kept = np.flatnonzero(np.isfinite(value))
         z, x, flat = take(z, kept), x[kept], flat[kept]
-        _, gradient = pullback(lambda p: log_joint(model, p, z, x), params, fixed)
+        _, gradient = pull_log_joint(model, params, z, x)
     return bound, gradient(flat), sizes
 
 
-def weighted_pairs(model, params, z, x, weights, fixed):
+def weighted_pairs(model, params, z, x, weights):
     """Weighted sum of log p(z_n, x_m) over all pairs, and its gradient.
 
     Parameters
@@ -133,7 +132,6 @@ def weighted_pairs(model, params, z, x, weights, fixed):
     z : latents of n rows
     x : ndarray of shape (m, n_features)
     weights : ndarray of shape (n, m)
-    fixed : collection of str
 
     Returns
     -------
@@ -142,23 +140,21 @@ def weighted_pairs(model, params, z, x, weights, fixed):
     """
     if has_natural_params(model):
         statistics = [weights @ s for s in model.sufficient_statistics(x)]
-        return weighted_statistics(model, params, z, statistics, weights.sum(1), fixed)
+        return weighted_statistics(model, params, z, statistics, weights.sum(1))
     n = len(weights)
     objective, gradients = 0.0, []
     for rows in steps(len(x), n, x.shape[1]):
         block = x[rows]
         z_tiled = repeat(z, len(block))
         x_tiled = np.tile(block, (n, 1))
-        value, gradient = pullback(
-            lambda p, z=z_tiled, x=x_tiled: log_joint(model, p, z, x), params, fixed
-        )
+        value, gradient = pull_log_joint(model, params, z_tiled, x_tiled)
         flat = weights[:, rows].ravel()
         objective += flat @ value
         gradients.append(gradient(flat))
     return objective, add(gradients)
 
 
-def weighted_statistics(model, params, z, statistics, totals, fixed):
+def weighted_statistics(model, params, z, statistics, totals):
     """The same from natural parameters: (n + m) d work instead of n m d.
 
     Parameters
@@ -168,7 +164,6 @@ def weighted_statistics(model, params, z, statistics, totals, fixed):
         Weighted sums over x of each sufficient statistic.
     totals : ndarray of shape (n,)
         Sums of weights.
-    fixed : collection of str
 
     Returns
     -------
@@ -186,7 +181,7 @@ def weighted_statistics(model, params, z, statistics, totals, fixed):
         every = np.broadcast_to(totals[:, np.newaxis], statistics[0].shape)
         return value - anp.sum(every * call(model, "log_normalizer", p, z))
 
-    value, gradient = pullback(objective, params, fixed)
+    value, gradient = pullback(objective, params, model.fixed_params)
     return float(value), gradient(1.0)
 
 

@@ -90,8 +90,8 @@ def test_natural_pairs_are_plain_pairs(Model, summed, monkeypatch):
     if not summed:
         monkeypatch.setattr(Model, "weighted_log_likelihood", None)
     fixed = model.fixed_params
-    fast, fast_gradient = weighted_pairs(model, params, z, x, weights, fixed)
-    slow, slow_gradient = weighted_pairs(plain(model), params, z, x, weights, fixed)
+    fast, fast_gradient = weighted_pairs(model, params, z, x, weights)
+    slow, slow_gradient = weighted_pairs(plain(model), params, z, x, weights)
     np.testing.assert_allclose(slow, np.sum(weights * all_pairs(model, params, z, x)))
     # What does not depend on the parameters is left out of the fast one.
     np.testing.assert_allclose(fast + weights.sum(0) @ base_measure(model, x), slow)
@@ -104,20 +104,20 @@ def test_natural_pairs_are_plain_pairs(Model, summed, monkeypatch):
 def test_gradient_is_that_of_finite_differences(Model, natural):
     model, params, z, x, weights = setting(Model)
     model, fixed = model if natural else plain(model), model.fixed_params
-    _, gradient = weighted_pairs(model, params, z, x, weights, fixed)
+    _, gradient = weighted_pairs(model, params, z, x, weights)
     numeric = finite_differences(
-        lambda p: weighted_pairs(model, p, z, x, weights, fixed)[0], params, fixed
+        lambda p: weighted_pairs(model, p, z, x, weights)[0], params, fixed
     )
     assert_same(gradient, numeric, 1e-7)
 
 
 def test_pairs_that_do_not_fit_at_once_have_the_same_sum(monkeypatch):
     model, params, z, x, weights = setting(FactorAnalysisModel)
-    whole = weighted_pairs(plain(model), params, z, x, weights, ())
+    whole = weighted_pairs(plain(model), params, z, x, weights)
     # Two rows of data at a time.
     monkeypatch.setattr(pairs, "PAIR_NUMBERS", 2 * len(z) * D + 1)
     assert [s.start for s in pairs.steps(len(x), len(z), D)] == [0, 2, 4]
-    stepped = weighted_pairs(plain(model), params, z, x, weights, ())
+    stepped = weighted_pairs(plain(model), params, z, x, weights)
     np.testing.assert_allclose(stepped[0], whole[0])
     assert_same(stepped[1], whole[1], 1e-12)
 
@@ -147,10 +147,10 @@ def bound(model, params, z, x, log_q):
 
 def test_weigh_has_the_value_and_gradient_of_the_bound():
     model, params, z, x, log_q = candidates()
-    value, gradient, sizes = weigh(model, params, z, x, log_q, ("min_scale",), 4.0)
+    value, gradient, sizes = weigh(model, params, z, x, log_q, 4.0)
     np.testing.assert_allclose(value, bound(model, params, z, x, log_q))
     numeric = finite_differences(
-        lambda p: bound(model, p, z, x, log_q).sum() / 4, params, ("min_scale",)
+        lambda p: bound(model, p, z, x, log_q).sum() / 4, params, model.fixed_params
     )
     assert_same(gradient, numeric, 1e-7)
     joints = np.transpose([model.log_joint(params, z[:, k], x) for k in range(6)])
@@ -176,8 +176,8 @@ def test_candidates_outside_the_support_have_no_weight():
     z[:, 4:, 0] = np.abs(z[:, 4:, 0])
     model = bounded(model)
     with np.errstate(all="ignore"):
-        value, gradient, sizes = weigh(model, params, z, x, log_q, (), 1.0)
-    inside = weigh(model, params, z[:, :4], x, log_q[:, :4], (), 1.0)
+        value, gradient, sizes = weigh(model, params, z, x, log_q, 1.0)
+    inside = weigh(model, params, z[:, :4], x, log_q[:, :4], 1.0)
     np.testing.assert_allclose(value, inside[0] + np.log(4 / 6))
     assert_same(gradient, inside[1], 1e-12)
     np.testing.assert_allclose(sizes, inside[2])
@@ -188,7 +188,7 @@ def test_a_row_without_finite_weights_is_an_error(value):
     model, params, z, x, log_q = candidates()
     log_q[2] = -value
     with pytest.raises(FloatingPointError, match="importance weights"):
-        weigh(model, params, z, x, log_q, (), 1.0)
+        weigh(model, params, z, x, log_q, 1.0)
 
 
 def test_latents_of_many_parts():
@@ -199,9 +199,10 @@ def test_latents_of_many_parts():
         return model.log_joint(params, both, x)
 
     split = FunctionModel(log_joint, None, None)
+    split.fixed_params = model.fixed_params
     parts = {"a": z[:, :1], "b": z[:, 1]}
-    value, gradient = weighted_pairs(split, params, parts, x, weights, ())
-    expected = weighted_pairs(plain(model), params, z, x, weights, ())
+    value, gradient = weighted_pairs(split, params, parts, x, weights)
+    expected = weighted_pairs(plain(model), params, z, x, weights)
     np.testing.assert_allclose(value, expected[0])
     assert_same(gradient, expected[1], 1e-12)
 
@@ -264,10 +265,10 @@ def test_natural_params_of_any_shape(shape):
     expected = np.array([model.log_joint(params, z, row) for row in x])
     likelihood = natural_log_likelihood(model, params, z, x) + np.zeros((5, 7))
     np.testing.assert_allclose(likelihood, expected - model.log_prior(params, z))
-    value, gradient = weighted_pairs(model, params, z, x, weights, ())
+    value, gradient = weighted_pairs(model, params, z, x, weights)
     assert value == pytest.approx(np.sum(weights.T * expected))
     numeric = finite_differences(
-        lambda p: weighted_pairs(model, p, z, x, weights, ())[0], params
+        lambda p: weighted_pairs(model, p, z, x, weights)[0], params
     )
     assert_same(gradient, numeric, 1e-7)
 
