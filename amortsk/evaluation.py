@@ -6,7 +6,8 @@ from zlib import crc32
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE, draw_candidates, prior_draws
+from amortsk.candidates import Candidates
+from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
 from amortsk.latents import map_parts, parts, repeat, take
 from amortsk.model import provides
 from amortsk.pairs import (
@@ -96,6 +97,7 @@ class Posterior:
         residual = targets - regressor.fit(rows, targets).predict(rows)
         freedom = regressor._smoother.degrees_of_freedom(rng)
         proposal.fit_residuals(residual.T @ residual, len(rows), freedom)
+        self.candidates = Candidates(model, proposal, params, draws.z)
         self.seed = int(rng.integers(2**31 - 1))
 
     def latents(self, z):
@@ -140,18 +142,10 @@ class Posterior:
             sleep = map_parts(lambda part: part[np.newaxis], z)
             return repeat(sleep, len(x)), log_prior(model, params, z)
         moments = self.regressor.predict(self.rows(x))
-        n_prior = prior_draws(model, self.n_candidates)
         # Zero may have either sign.
-        rngs = [
-            np.random.default_rng([self.seed, crc32(row.tobytes())]) for row in x + 0.0
-        ]
-        n_own = self.n_candidates - n_prior
-        noise = [self.proposal.noise(rng, 1, n_own) for rng in rngs]
-        noise = [np.concatenate(rows) for rows in zip(*noise, strict=True)]
-        prior = take(
-            z, np.array([rng.integers(len(self.draws.x), size=n_prior) for rng in rngs])
-        )
-        return draw_candidates(self.proposal, moments, noise, prior, model, params)
+        seeds = [[self.seed, crc32(row.tobytes())] for row in x + 0.0]
+        rngs = [np.random.default_rng(seed) for seed in seeds]
+        return self.candidates.draw(params, x, moments, self.n_candidates, rngs)
 
     def effective_sample_size(self, X):
         """Median over rows; NaN where there are no candidates."""

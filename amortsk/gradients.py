@@ -11,13 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from amortsk.autodiff import add
+from amortsk.candidates import Candidates
 from amortsk.design import learns
-from amortsk.latents import map_parts, parts, repeat, take
+from amortsk.latents import map_parts, repeat, take
 from amortsk.model import has_natural_params, provides
 from amortsk.pairs import (
     directional_score,
-    flatten,
-    join,
     log_joint,
     log_joint_terms,
     log_prior,
@@ -34,8 +33,6 @@ from amortsk.sleep import Draws
 
 # Directions whose scores choose bandwidth and ridge.
 N_DIRECTIONS = 8
-# Share of candidates drawn from the prior where its density is known.
-PRIOR_WEIGHT = 0.1
 # Iterations a proposal serves: a stale one is as valid as a fresh one.
 PROPOSAL_LIFE = 5
 MIN_EFFECTIVE_SAMPLE_SIZE, POOR_SAMPLE_SIZE = 10, 5
@@ -304,7 +301,7 @@ class Importance(Estimator):
             sleep.n_samples,
             fitted.smoother.degrees_of_freedom(rng),
         )
-        self.sleep_params, self.sleep_z = params, z
+        self.candidates = Candidates(self.model, proposal, params, z)
 
     def estimate(self, params, sleep, wake, rng):
         """Estimate the mean score at the rows of `wake`."""
@@ -314,18 +311,12 @@ class Importance(Estimator):
         moments = self.fitted.columns_at(wake) @ self.coef
         results = []
         for rows in steps(len(wake), self.n_proposals, wake.shape[1]):
-            z, log_q = self.candidates(moments[rows], rng)
-            results.append(weigh(self.model, params, z, wake[rows], log_q, len(wake)))
+            x = wake[rows]
+            z, log_q = self.candidates.draw(
+                params, x, moments[rows], self.n_proposals, [rng]
+            )
+            results.append(weigh(self.model, params, z, x, log_q, len(wake)))
         return _weighed(results)
-
-    def candidates(self, moments, rng):
-        """Draws for every row, and their density under all that they are drawn from."""
-        n_rows, n_prior = len(moments), prior_draws(self.model, self.n_proposals)
-        noise = self.proposal.noise(rng, n_rows, self.n_proposals - n_prior)
-        index = rng.integers(len(parts(self.sleep_z)[0]), size=(n_rows, n_prior))
-        from_prior = take(self.sleep_z, index)
-        model, params = self.model, self.sleep_params
-        return draw_candidates(self.proposal, moments, noise, from_prior, model, params)
 
 
 class SleepImportance(Estimator):
@@ -493,26 +484,6 @@ def make_estimator(gradient, model, regression, whole, n_proposals, supports):
         "gradient must be 'auto', 'direct', 'joint', 'likelihood' or 'importance', "
         f"got {gradient!r}"
     )
-
-
-def prior_draws(model, n_candidates):
-    """How many candidates the prior draws: a tenth, none where it is not known."""
-    share = PRIOR_WEIGHT * provides(model, "log_prior")
-    return int(np.ceil(share * n_candidates))
-
-
-def draw_candidates(proposal, moments, noise, from_prior, model, params):
-    """Draws from a proposal and, in part, from the prior; and their log-density.
-
-    Every candidate's density is that of the whole mixture (the balance heuristic).
-    """
-    z = join(proposal.draw(moments, noise), from_prior)
-    log_q = proposal.log_density(moments, z)
-    share = parts(from_prior)[0].shape[1] / log_q.shape[1]
-    if share:
-        log_p = log_prior(model, params, flatten(z)).reshape(log_q.shape)
-        log_q = np.logaddexp(np.log1p(-share) + log_q, np.log(share) + log_p)
-    return z, log_q
 
 
 def _total(results):

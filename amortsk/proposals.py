@@ -132,12 +132,11 @@ class Real:
 
     def noise(self, rng, shape):
         normal = rng.standard_normal((*shape, self.n_targets))
-        n_tail = int(np.ceil(self.tail_weight * shape[-1])) if self.tail_weight else 0
-        if n_tail:
-            df = rng.chisquare(TAIL_DF, (*shape[:-1], n_tail, 1))
-            normal[..., -n_tail:, :] *= np.sqrt(TAIL_DF / df)
-        self.tail_share = n_tail / shape[-1]
-        return normal
+        if not self.tail_weight:
+            return normal
+        tail = rng.random((*shape, 1)) < self.tail_weight
+        df = rng.chisquare(TAIL_DF, (*shape, 1))
+        return normal * np.where(tail, np.sqrt(TAIL_DF / df), 1.0)
 
     def _mean(self, moments):
         return np.clip(moments, *self.range)[:, np.newaxis]
@@ -163,14 +162,14 @@ class Real:
         squares = np.sum(whitened**2, 0).reshape(residual.shape[:2])
         k = self.n_targets
         log_q = -0.5 * squares - 0.5 * k * np.log(2 * np.pi)
-        if self.tail_share:
+        if self.tail_weight:
             log_t = (
                 gammaln((TAIL_DF + k) / 2)
                 - gammaln(TAIL_DF / 2)
                 - 0.5 * k * np.log(TAIL_DF * np.pi)
                 - 0.5 * (TAIL_DF + k) * np.log1p(squares / TAIL_DF)
             )
-            log_q = _mixture(log_q, self.tail_share, log_t)
+            log_q = _mixture(log_q, self.tail_weight, log_t)
         return log_q - self.log_det + log_jacobian
 
 

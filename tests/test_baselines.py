@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 from sklearn.decomposition import PCA
 
 from amortsk import check_model
@@ -127,3 +127,24 @@ def test_likelihood_of_stochastic_volatility(benchmarks):
     assert abs(sv.log_likelihood(sv.TRUTH, X) - expected) < 5 * error
     assert check_model(sv.fitter_of(X, 0, sv.START)).mean_score < 5
     assert 0 < sv.noise(X, sv.TRUTH) < np.inf
+
+
+def test_likelihood_of_random_slopes(benchmarks):
+    import random_slopes as rs
+
+    model, rng = rs.RandomSlopes(4), np.random.default_rng(0)
+    X = model.sample(rs.TRUTH, 30, rng, rng.standard_normal((30, 4)))[1]
+    expected = 0.0
+    for row in X:
+        design = np.column_stack([np.ones(4), row[4:]])
+        scaled = design * np.exp(rs.TRUTH["log_tau"])
+        covariance = scaled @ scaled.T + np.exp(2 * rs.TRUTH["log_s"]) * np.eye(4)
+        normal = multivariate_normal(design @ rs.TRUTH["b"], covariance)
+        expected += normal.logpdf(row[:4])
+    assert rs.log_likelihood(rs.TRUTH, X) == pytest.approx(expected)
+    assert rs.log_likelihood(rs.TRUTH, X) < rs.maximum(X)
+    check_model(model, X, random_state=0)
+    np.testing.assert_allclose(
+        rs.with_lines(X)[:, 8:],
+        [np.polyfit(row[4:], row[:4], 1) for row in X],
+    )

@@ -3,7 +3,6 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
 from sklearn.preprocessing import StandardScaler
@@ -24,14 +23,12 @@ from amortsk import (
     RandomFourierFeatures,
 )
 from amortsk.autodiff import pullback
-from amortsk.gradients import draw_candidates
 from amortsk.models import (
     BernoulliFactorModel,
     FactorAnalysisModel,
     GaussianMixtureModel,
 )
 from amortsk.pairs import log_joint_terms
-from amortsk.proposals import Proposal
 from amortsk.regression import Regression, standardised
 from amortsk.sleep import Draws
 
@@ -387,19 +384,6 @@ def test_prior_draws_have_the_density_of_the_sleep_that_they_are_of():
     run.params, run.n_iter = {"mu": np.array(2.0)}, 1
     found = run.estimate(run.sleep(), X).objective
     assert found == pytest.approx(log_normal(2.0, 2.0, np.sqrt(2)), abs=0.03)
-
-
-def test_share_of_the_prior_is_that_of_the_draws():
-    # A tenth of eleven draws is two of them: the density has to say so.
-    z = np.random.default_rng(0).standard_normal(100)
-    proposal = Proposal(["real"], z, True)
-    proposal.fit_residuals(np.array([[25.0]]), 100, 0)
-    moments, params = np.array([[0.3]]), {"mu": 1.0}
-    noise = proposal.noise(np.random.default_rng(1), 1, 9)
-    prior_z = z[np.newaxis, :2]
-    z, log_q = draw_candidates(proposal, moments, noise, prior_z, Moved(), params)
-    drawn, prior = np.exp(proposal.log_density(moments, z)), stats.norm(1.0).pdf(z)
-    np.testing.assert_allclose(log_q, np.log(9 / 11 * drawn + 2 / 11 * prior))
 
 
 def test_importance_without_candidates_says_so():

@@ -67,7 +67,9 @@ def point_gradients(estimator, toy, sleep, x, rng):
     if estimator.name == "importance":
         estimator.refit({"b": B}, sleep, rng)
         moments = estimator.fitted.columns_at(x) @ estimator.coef
-        z, log_q = estimator.candidates(moments, rng)
+        z, log_q = estimator.candidates.draw(
+            {"b": B}, x, moments, estimator.n_proposals, [rng]
+        )
         flat, x_flat = z.reshape(-1, 2), onp.repeat(x, z.shape[1], axis=0)
         log_p = toy.log_joint({"b": B}, flat, x_flat).reshape(log_q.shape)
         weights = normalise(log_p - log_q)[0]

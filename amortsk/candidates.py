@@ -1,0 +1,99 @@
+"""Candidates for the latents of rows of data, with the density they are drawn from."""
+
+import numpy as np
+
+from amortsk.latents import concatenate, parts, take
+from amortsk.model import provides
+from amortsk.pairs import flatten, log_prior, log_weights
+
+# Share of candidates drawn from the prior where its density is known.
+PRIOR_WEIGHT = 0.1
+# Draws that at least have to count in a pilot.
+PILOT_SIZE = 5
+
+
+class Candidates:
+    r"""Draws by regressed moments, by moments corrected with a pilot, and of the prior.
+
+    The pilot, half as many draws, is weighted by :math:`(p_\theta(z,x)/q(z|x))^\beta`,
+    with the largest :math:`\beta \le 1` at which its effective sample size is five; its
+    moments correct those of rows where the regression is wrong. None of it is among
+    the candidates: given the moments, their weights are those of plain importance
+    sampling, by the density of the whole mixture (the balance heuristic).
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+    proposal : Proposal
+        Fitted.
+    params : dict of ndarray
+        Parameters of the sleep set.
+    z : latents
+        The sleep set, draws from the prior.
+
+    References
+    ----------
+    Cappé, Guillin, Marin and Robert, *Population Monte Carlo*, Journal of Computational
+    and Graphical Statistics 13, 2004, doi:10.1198/106186004X12803.
+    Veach and Guibas, *Optimally combining sampling techniques for Monte Carlo
+    rendering*, SIGGRAPH 1995, doi:10.1145/218380.218498.
+    """
+
+    def __init__(self, model, proposal, params, z):
+        self.model, self.proposal = model, proposal
+        self.params, self.z = params, z
+
+    def draw(self, params, x, moments, n_candidates, rngs):
+        """Latents (m, K, ...) for m rows of x, and their log-density (m, K).
+
+        The generators draw for as many rows each.
+        """
+        pilot, log_q = self._mixture([moments], max(2, n_candidates // 2), rngs)
+        log_w = log_weights(self.model, params, pilot, x, log_q)
+        T = self.proposal.targets(flatten(pilot)).reshape(*log_w.shape, -1)
+        corrected = np.einsum("mk,mkt->mt", tempered(log_w), T)
+        return self._mixture([moments, corrected], n_candidates, rngs)
+
+    def _mixture(self, moments, n_draws, rngs):
+        """Draws by each of the moments, in equal parts, and of the prior."""
+        n_rows = len(moments[0]) // len(rngs)
+        has_prior = provides(self.model, "log_prior")
+        n_prior = int(np.ceil(PRIOR_WEIGHT * n_draws)) if has_prior else 0
+        sizes = np.diff(np.linspace(0, n_draws - n_prior, len(moments) + 1).astype(int))
+        own = [(m, size) for m, size in zip(moments, sizes, strict=True) if size]
+        draws = [self.proposal.draw(m, self._noise(rngs, n_rows, k)) for m, k in own]
+        if n_prior:
+            n = len(parts(self.z)[0])
+            index = [rng.integers(n, size=(n_rows, n_prior)) for rng in rngs]
+            draws.append(take(self.z, np.concatenate(index)))
+        z = concatenate(draws, axis=1)
+        log_q = [np.log(k / n_draws) + self.proposal.log_density(m, z) for m, k in own]
+        if n_prior:
+            log_p = log_prior(self.model, self.params, flatten(z))
+            log_q.append(np.log(n_prior / n_draws) + log_p.reshape(log_q[0].shape))
+        return z, np.logaddexp.reduce(log_q)
+
+    def _noise(self, rngs, n_rows, n_draws):
+        noise = [self.proposal.noise(rng, n_rows, n_draws) for rng in rngs]
+        return [np.concatenate(rows) for rows in zip(*noise, strict=True)]
+
+
+def tempered(log_weights):
+    """Weights of every row to the largest power at which enough of them count."""
+    finite = np.maximum(log_weights, -1e300)
+    finite = finite - finite.max(1, keepdims=True)
+    low, high = np.zeros((len(finite), 1)), np.ones((len(finite), 1))
+
+    def weights(power):
+        w = np.exp(np.maximum(power * finite, -700))
+        return w / w.sum(1, keepdims=True)
+
+    def enough(power):
+        return 1 / np.sum(weights(power) ** 2, 1, keepdims=True) >= PILOT_SIZE
+
+    low = np.where(enough(high), high, low)
+    for _ in range(10):
+        middle = (low + high) / 2
+        up = enough(middle)
+        low, high = np.where(up, middle, low), np.where(up, high, middle)
+    return weights(low)
