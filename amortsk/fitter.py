@@ -118,7 +118,8 @@ class WakeSleepFitter(
     learning_rate : float, default=0.01
         Of Adam.
     tol : float, default=None
-        Stop early when the drift of the gradient (see `converged_`) is below this.
+        Stop in the second half when the drift of the gradient (see `converged_`) is
+        below this.
     scoring : {"auto", "exact", "importance", "energy"}, default="auto"
         What `score_samples` returns. ``"auto"`` takes the first that the model's
         structure allows: ``"exact"`` with ``exact_log_likelihood``; ``"importance"``
@@ -282,7 +283,9 @@ class WakeSleepFitter(
                 X=X,
                 reconstruction_attributes=lambda: self._fitted(run, X, columns),
             )
-            if stop or (self.tol is not None and run.window.drift() < self.tol):
+            # Earlier the window, which is averaged, holds the way from the start.
+            settled = self.tol is not None and 2 * iteration >= self.max_iter
+            if stop or (settled and run.window.drift() < self.tol):
                 break
         context.call_on_fit_task_end(estimator=self, X=X)
         run.params = {**run.params, **run.window.mean_params()}
