@@ -15,11 +15,12 @@ PILOT_SIZE = 5
 class Candidates:
     r"""Draws by regressed moments, by moments corrected with a pilot, and of the prior.
 
-    The pilot, half as many draws, is weighted by :math:`(p_\theta(z,x)/q(z|x))^\beta`,
-    with the largest :math:`\beta \le 1` at which its effective sample size is five; its
-    moments correct those of rows where the regression is wrong. None of it is among
-    the candidates: given the moments, their weights are those of plain importance
-    sampling, by the density of the whole mixture (the balance heuristic).
+    The pilot, of half as many draws, is weighted by
+    :math:`(p_\theta(z,x)/q(z|x))^\beta`, with the largest :math:`\beta \le 1` at which
+    its effective sample size is five; its moments correct those of rows where the
+    regression is wrong. None of it is among the candidates: given the moments, their
+    weights are those of plain importance sampling, by the density of the whole mixture
+    (the balance heuristic). Fewer than twenty candidates have no pilot.
 
     Parameters
     ----------
@@ -48,7 +49,9 @@ class Candidates:
 
         The generators draw for as many rows each.
         """
-        pilot, log_q = self._mixture([moments], max(2, n_candidates // 2), rngs)
+        if n_candidates < 4 * PILOT_SIZE:
+            return self._mixture([moments], n_candidates, rngs)
+        pilot, log_q = self._mixture([moments], n_candidates // 2, rngs)
         log_w = log_weights(self.model, params, pilot, x, log_q)
         T = self.proposal.targets(flatten(pilot)).reshape(*log_w.shape, -1)
         corrected = np.einsum("mk,mkt->mt", tempered(log_w), T)
@@ -79,21 +82,33 @@ class Candidates:
 
 
 def tempered(log_weights):
-    """Weights of every row to the largest power at which enough of them count."""
-    finite = np.maximum(log_weights, -1e300)
-    finite = finite - finite.max(1, keepdims=True)
-    low, high = np.zeros((len(finite), 1)), np.ones((len(finite), 1))
+    """Weights of every row to the largest power at which enough of them count.
 
-    def weights(power):
-        w = np.exp(np.maximum(power * finite, -700))
+    Raises
+    ------
+    FloatingPointError
+        If a weight is infinite.
+    """
+    if np.isposinf(log_weights).any():
+        raise FloatingPointError("importance weights are not finite")
+    possible = ~np.isneginf(log_weights)
+    possible |= ~possible.any(1, keepdims=True)
+    log_w = np.where(possible, np.maximum(log_weights, -1e300), -1e300)
+    log_w = log_w - log_w.max(1, keepdims=True)
+
+    def weights(exponent):
+        w = np.where(possible, np.exp(np.maximum(2.0**exponent * log_w, -700)), 0.0)
         return w / w.sum(1, keepdims=True)
 
-    def enough(power):
-        return 1 / np.sum(weights(power) ** 2, 1, keepdims=True) >= PILOT_SIZE
-
-    low = np.where(enough(high), high, low)
-    for _ in range(10):
+    low, high = np.full((len(log_w), 1), -60.0), np.zeros((len(log_w), 1))
+    enough = _sizes(weights(high)) >= PILOT_SIZE
+    low = np.where(enough, high, low)
+    for _ in range(12):
         middle = (low + high) / 2
-        up = enough(middle)
-        low, high = np.where(up, middle, low), np.where(up, high, middle)
+        enough = _sizes(weights(middle)) >= PILOT_SIZE
+        low, high = np.where(enough, middle, low), np.where(enough, high, middle)
     return weights(low)
+
+
+def _sizes(weights):
+    return 1 / np.sum(weights**2, axis=1, keepdims=True)

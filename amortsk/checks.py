@@ -75,8 +75,8 @@ def check_model(fitter_or_model, X=None, random_state=None):
     is constant. Neither sees an additive constant that was left out, though `score`
     needs it. Of a ``log_prior`` p, constant included, two averages have to agree for
     any density q of the latents, :math:`E_p[q / (p + q)] = E_q[p / (p + q)]`. Each is a
-    ValueError beyond five standard errors. They are tested at parameters that differ by
-    a tenth from the start, whose zeros and ones hide signs and powers.
+    ValueError beyond five standard errors. They are tested near the start: zeros and
+    ones among its parameters, which hide signs and powers, are moved by a tenth.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def check_model(fitter_or_model, X=None, random_state=None):
     with np.errstate(all="ignore"):
         draws = dry_run(model, params, n_features, seeds[1], pool)
         error = _finite_differences(model, params, draws, seeds[2])
-        params = _nearby(model, params, seeds[6])
+        params = _nearby(model, params, draws, seeds[6])
         score, name = _mean_score(model, params, seeds[3], pool)
         # As in a fit, the fitter's own goes before the model's.
         support = fitter_or_model.latent_support
@@ -145,8 +145,9 @@ def check_model(fitter_or_model, X=None, random_state=None):
     if score > LIMIT:
         raise ValueError(
             f"{density} is not the log-density of what {sampler} draws: over its own "
-            f"draws the mean score of parameter {name!r} is {score:.1f} standard "
-            "errors from zero. Look for another scale, sign or parametrisation"
+            f"draws, near the start, the mean score of parameter {name!r} is "
+            f"{score:.1f} standard errors from zero. Look for another scale, sign or "
+            "parametrisation"
         )
     if importance > LIMIT:
         raise ValueError(
@@ -164,14 +165,20 @@ def check_model(fitter_or_model, X=None, random_state=None):
     return ModelCheck(score, importance, error, prior)
 
 
-def _nearby(model, params, seed):
-    """Parameters a tenth away: zeros and ones of a start hide signs and powers."""
+def _nearby(model, params, draws, seed):
+    """Parameters whose zeros and ones, where signs and powers hide, are moved a tenth.
+
+    Not those without effect, which may have to be what they are.
+    """
     rng, nearby = np.random.default_rng(seed), dict(params)
-    for name in [name for name in params if name not in model.fixed_params]:
+    value, gradient = pull_log_joint(model, params, draws.z, draws.x)
+    cotangent = rng.standard_normal(len(value)) * np.isfinite(value)
+    for name, g in gradient(cotangent).items():
         size = np.abs(params[name])
+        moved = np.isin(size, (0, 1)) & (g != 0)
         size = np.where(size > 0, size, size[size > 0].mean() if size.any() else 1.0)
         step = 0.1 * size * rng.standard_normal(size.shape)
-        nearby[name] = params[name] + step
+        nearby[name] = params[name] + np.where(moved, step, 0.0)
     return nearby
 
 
@@ -217,7 +224,8 @@ def _mean_score(model, params, seed, pool):
     found = []
     for name in means[0]:
         g = np.array([mean[name] for mean in means]).reshape(SCORE_BATCHES, -1)
-        found.append((float(_standard_errors(g).max(initial=0.0)), name))
+        t = np.nan_to_num(_standard_errors(g), nan=0.0)
+        found.append((float(t.max(initial=0.0)), name))
     return max(found)
 
 

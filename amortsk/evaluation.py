@@ -118,8 +118,9 @@ class Posterior:
             stop = start + part[0].size * n_values // self.block.n_terms
             if family:
                 # What a regression predicts need not be between zero and one.
-                p = np.clip(Z[..., start:stop].reshape(len(X), -1, n_values), 0, 1)
-                p = p / np.maximum(p.sum(2, keepdims=True), 1e-300)
+                p = Z[..., start:stop].reshape(len(X), -1, n_values)
+                p = np.clip(p, 1e-300, 1)
+                p = p / p.sum(2, keepdims=True)
                 Z[..., start:stop] = p.reshape(*Z.shape[:-1], -1)
             start = stop
         return Z.reshape(len(X), -1)
@@ -130,8 +131,11 @@ class Posterior:
 
     def weighted(self, X):
         """Chunks of (rows, candidates (m, K, ...), log-weights (m, K))."""
-        n_candidates = self.n_candidates if self.proposal else len(self.draws.x)
-        for rows in steps(len(X), n_candidates, X.shape[1]):
+        n_candidates, width = len(self.draws.x), X.shape[1]
+        if self.proposal:
+            n_candidates = self.n_candidates
+            width = max(width, self.proposal.slices[-1].stop)
+        for rows in steps(len(X), n_candidates, width):
             z, log_q = self._candidates(X[rows])
             yield rows, z, log_weights(self.model, self.params, z, X[rows], log_q)
 

@@ -68,7 +68,8 @@ class Estimate(NamedTuple):
     @property
     def share_of_poor_rows(self):
         """Share of rows that rest on fewer than five draws."""
-        return float(np.mean(self.sizes < POOR_SAMPLE_SIZE))
+        poor = np.where(np.isnan(self.sizes), np.nan, self.sizes < POOR_SAMPLE_SIZE)
+        return float(np.mean(poor))
 
     @property
     def is_usable(self):
@@ -310,7 +311,8 @@ class Importance(Estimator):
         self.age += 1
         moments = self.fitted.columns_at(wake) @ self.coef
         results = []
-        for rows in steps(len(wake), self.n_proposals, wake.shape[1]):
+        width = max(wake.shape[1], moments.shape[1])
+        for rows in steps(len(wake), self.n_proposals, width):
             x = wake[rows]
             z, log_q = self.candidates.draw(
                 params, x, moments[rows], self.n_proposals, [rng]

@@ -61,7 +61,7 @@ def _infer(part):
         return ("categorical", None)
     if columns.shape[1] > 1 and np.allclose(np.sum(columns**2, 1), 1, atol=1e-8):
         return "unit"
-    if columns.shape[1] > 1 and np.allclose(np.sum(columns, 1), 1, atol=1e-8):
+    if part.shape[-1] > 1 < part.ndim and np.allclose(np.sum(part, -1), 1, atol=1e-8):
         # Proportions have no density by the volume of their columns.
         return "any"
     return "real"

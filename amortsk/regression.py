@@ -90,7 +90,7 @@ class Regression:
             variance = block.n_terms * Y.var(0)
             total = total + variance
             unexplained = unexplained + variance * np.clip(np.nan_to_num(errors), 0, 1)
-        self.unexplained = unexplained / np.where(total > 0, total, 1.0)
+        self.unexplained = np.nan_to_num(unexplained / np.where(total > 0, total, 1.0))
 
     def can_have_trend(self, x):
         """Whether rows of x are enough for the trend of every block."""

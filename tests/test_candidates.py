@@ -54,7 +54,7 @@ def test_the_mean_weight_is_unbiased(model, n_rngs):
     """For the density of x, here in 4000 repeats, whatever moments the pilot finds."""
     rngs = [np.random.default_rng(seed) for seed in range(n_rngs)]
     x, moments = np.repeat(X, 4000, axis=0), np.repeat(MOMENTS, 4000, axis=0)
-    z, log_q = candidates(model).draw(PARAMS, x, moments, 12, rngs)
+    z, log_q = candidates(model).draw(PARAMS, x, moments, 20, rngs)
     log_w = log_weights(model, PARAMS, z, x, log_q)
     means = np.exp(log_w).mean(1).reshape(4, 4000)
     exact = stats.norm.pdf(X - np.arange(3), scale=np.sqrt(2)).mean(1)
@@ -92,7 +92,7 @@ def test_a_row_draws_by_its_own_generator():
 
     def draw(rows):
         rngs = [np.random.default_rng(row) for row in rows]
-        return made.draw(PARAMS, X[rows], MOMENTS[rows], 8, rngs)
+        return made.draw(PARAMS, X[rows], MOMENTS[rows], 30, rngs)
 
     (z, k), log_q = draw([0, 1, 2, 3])
     (z_alone, k_alone), log_q_alone = draw([2])
@@ -119,7 +119,25 @@ def test_weights_are_tempered_until_enough_count():
     sizes = 1 / np.sum(weights**2, axis=1)
     np.testing.assert_allclose(sizes[1:], PILOT_SIZE, rtol=0.05)
     np.testing.assert_array_equal(np.argsort(weights[1]), np.argsort(log_w[1]))
-    assert np.all(weights[2, :30] < 1e-300)
+    assert np.all(weights[2, :30] == 0)
+    # However far apart they are.
+    for spread in (1e4, 1e9):
+        weights = tempered(spread * np.random.default_rng(0).standard_normal((9, 40)))
+        np.testing.assert_allclose(1 / np.sum(weights**2, axis=1), PILOT_SIZE, rtol=0.1)
+
+
+def test_infinite_weights_are_an_error():
+    with pytest.raises(FloatingPointError, match="not finite"):
+        tempered(np.array([[0.0, np.inf]]))
+
+
+def test_few_candidates_have_no_pilot():
+    made = candidates(Two())
+    few, many = 4 * PILOT_SIZE - 1, 4 * PILOT_SIZE
+    for n, same in (few, True), (many, False):
+        found = made.draw(PARAMS, X, MOMENTS, n, [np.random.default_rng(0)])
+        plain = made._mixture([MOMENTS], n, [np.random.default_rng(0)])
+        assert np.array_equal(found[1], plain[1]) == same
 
 
 def test_a_pilot_without_a_possible_draw_keeps_all_of_them():
