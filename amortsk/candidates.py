@@ -1,6 +1,7 @@
 """Candidates for the latents of rows of data, with the density they are drawn from."""
 
 import numpy as np
+from scipy.special import softmax
 
 from amortsk.latents import concatenate, parts, take
 from amortsk.model import provides
@@ -91,24 +92,19 @@ def tempered(log_weights):
     """
     if np.isposinf(log_weights).any():
         raise FloatingPointError("importance weights are not finite")
-    possible = ~np.isneginf(log_weights)
-    possible |= ~possible.any(1, keepdims=True)
-    log_w = np.where(possible, np.maximum(log_weights, -1e300), -1e300)
-    log_w = log_w - log_w.max(1, keepdims=True)
+    nothing_possible = np.isneginf(log_weights).all(1, keepdims=True)
+    log_w = np.where(nothing_possible, 0.0, log_weights)
 
     def weights(exponent):
-        w = np.where(possible, np.exp(np.maximum(2.0**exponent * log_w, -700)), 0.0)
-        return w / w.sum(1, keepdims=True)
+        return softmax(2.0**exponent * log_w, axis=1)
+
+    def enough(exponent):
+        return 1 / np.sum(weights(exponent) ** 2, 1, keepdims=True) >= PILOT_SIZE
 
     low, high = np.full((len(log_w), 1), -60.0), np.zeros((len(log_w), 1))
-    enough = _sizes(weights(high)) >= PILOT_SIZE
-    low = np.where(enough, high, low)
+    low = np.where(enough(high), high, low)
     for _ in range(12):
         middle = (low + high) / 2
-        enough = _sizes(weights(middle)) >= PILOT_SIZE
-        low, high = np.where(enough, middle, low), np.where(enough, high, middle)
+        up = enough(middle)
+        low, high = np.where(up, middle, low), np.where(up, high, middle)
     return weights(low)
-
-
-def _sizes(weights):
-    return 1 / np.sum(weights**2, axis=1, keepdims=True)

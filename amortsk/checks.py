@@ -17,7 +17,6 @@ from amortsk.model import (
 )
 from amortsk.pairs import (
     flatten,
-    join,
     log_joint,
     log_joint_terms,
     log_prior,
@@ -244,7 +243,8 @@ def _conditional_importance(model, params, seed, pool, support):
     proposal.fit_residuals(residual.T @ residual, FIT_DRAWS, 0.0)
     moments = regressor.predict(queries)
     z = proposal.draw(moments, proposal.noise(rng, TEST_DRAWS, TEST_PROPOSALS))
-    z = join(z, take(test.z, np.arange(TEST_DRAWS)[:, np.newaxis]))
+    own = take(test.z, np.arange(TEST_DRAWS)[:, np.newaxis])
+    z = concatenate([z, own], axis=1)
     log_q = proposal.log_density(moments, z)
     weights = normalise(log_weights(model, params, z, test.x, log_q))[0]
     T = proposal.targets(flatten(z))

@@ -156,7 +156,6 @@ def choose(regressor, X, Y, seed, near=None, break_ties=False, always=False):
         Take the narrowest kernel whose error is within a hundredth and two standard
         errors of the least: of bandwidths that explain as much, the wide ones with
         little ridge extrapolate like polynomials.
-
     always : bool, default=False
         Whether errors are computed where there is nothing to choose.
 

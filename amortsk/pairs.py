@@ -4,7 +4,7 @@ import autograd.numpy as anp
 import numpy as np
 
 from amortsk.autodiff import add, pullback
-from amortsk.latents import concatenate, map_parts, parts, repeat, take
+from amortsk.latents import map_parts, parts, repeat, take
 from amortsk.model import call, has_natural_params, name_of, provides
 from amortsk.proposals import normalise
 
@@ -68,11 +68,6 @@ def steps(n_rows, n_candidates, n_features):
 def flatten(z):
     """Latents with arrays (m, K, ...) as m K rows."""
     return map_parts(lambda part: part.reshape(-1, *part.shape[2:]), z)
-
-
-def join(z, w):
-    """Latents with arrays (m, K, ...) and (m, L, ...) as (m, K + L, ...)."""
-    return concatenate([z, w], axis=1)
 
 
 def log_weights(model, params, z, x, log_q):

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 from sklearn.decomposition import PCA
 
-from amortsk import check_model
+from amortsk import AmortisedGradientRegressor, check_model
 from amortsk.models import DecoderModel, FactorAnalysisModel
 
 
@@ -127,6 +127,12 @@ def test_likelihood_of_stochastic_volatility(benchmarks):
     assert abs(sv.log_likelihood(sv.TRUTH, X) - expected) < 5 * error
     assert check_model(sv.fitter_of(X, 0, sv.START)).mean_score < 5
     assert 0 < sv.noise(X, sv.TRUTH) < np.inf
+    # What the benchmark puts in the place of the package's choice has its arguments.
+    options = AmortisedGradientRegressor(), X, X, 0, 1.0, True, True
+    gamma, alpha, errors = sv.least_error(*options)
+    assert errors.shape == (2,) and np.all(errors > 0)
+    assert sv.error_unknown(*options)[0] >= gamma
+    assert np.isnan(sv.error_unknown(*options)[2]).all()
 
 
 def test_likelihood_of_random_slopes(benchmarks):

@@ -94,9 +94,9 @@ def fitter_of(X, seed, start, **options):
     )
 
 
-def least_error(regressor, X, Y, seed, near, break_ties):
+def least_error(regressor, X, Y, seed, near, break_ties, always):
     """Bandwidth and ridge, were ties not broken."""
-    return choose(regressor, X, Y, seed, near)
+    return choose(regressor, X, Y, seed, near, always=always)
 
 
 def error_unknown(regressor, X, Y, *options):
