@@ -22,7 +22,7 @@ from pathlib import Path
 
 import autograd.numpy as np
 import matplotlib.pyplot as plt
-from autograd import value_and_grad
+from autograd import jacobian, value_and_grad
 from scipy.optimize import minimize
 
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
@@ -30,6 +30,7 @@ from vae import VAE
 
 from amortsk import AmortisedGradientRegressor, WakeSleepFitter
 from amortsk.models import SoftplusGaussianModel
+from amortsk.plotting import GradientDisplay
 
 # %%
 # Data at :math:`|b| = 1, s = 0.3`. Only the length of b can be learned, so gradients
@@ -135,7 +136,7 @@ for name, params in found.items():
     )
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.6))
 left.axhline(0, color="0.8")
 left.plot(lengths, truth, "k", label="exact")
 left.errorbar(
@@ -149,13 +150,23 @@ left.errorbar(
 left.plot(lengths, bound, "s--", color="C3", label="VAE, converged encoder")
 left.set(xlabel="|b|", ylabel="gradient of the mean log-likelihood")
 left.legend()
-right.loglog(sizes, list(error.values()), "o-", label="amortised")
-right.axhline(np.sqrt(np.mean((bound - truth) ** 2)), ls="--", color="C3", label="VAE")
-right.set(xlabel="sleep draws N", ylabel="root mean square error")
-right.set_xticks(sizes, sizes)
-right.set_yticks([0.2, 0.4, 0.6], [0.2, 0.4, 0.6])
-right.set_yticks([], minor=True)
-right.set_xticks([], minor=True)
-right.legend()
+middle.loglog(sizes, list(error.values()), "o-", label="amortised")
+middle.axhline(np.sqrt(np.mean((bound - truth) ** 2)), ls="--", color="C3", label="VAE")
+middle.set(xlabel="sleep draws N", ylabel="root mean square error")
+middle.set_xticks(sizes, sizes)
+middle.set_yticks([0.2, 0.4, 0.6], [0.2, 0.4, 0.6])
+middle.set_yticks([], minor=True)
+middle.set_xticks([], minor=True)
+middle.legend()
+exact_rows = {
+    name: jacobian(
+        lambda value, name=name: model.exact_log_likelihood(
+            {**fitter.params_, name: value}, X[:100]
+        )
+    )(fitter.params_[name])
+    for name in ("coefficients", "log_scale")
+}
+GradientDisplay.from_estimator(fitter, X[:100], exact_rows, ax=right)
+right.set(title="fitter.score_gradient, 100 rows")
 figure.tight_layout()
 plt.show()

@@ -22,6 +22,7 @@ from autograd.scipy.special import gammaln
 from scipy.linalg import orthogonal_procrustes
 
 from amortsk import LatentVariableModel, WakeSleepFitter, check_model
+from amortsk.plotting import ConvergenceDisplay
 
 
 def circle(angle):
@@ -130,12 +131,16 @@ print("\nMean absolute error of the angle, degrees")
 print(f"  fitted model     {np.abs(recovered).mean():.1f}")
 print(f"  true parameters  {np.abs(best).mean():.1f}")
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+figure, (left, middle, right) = plt.subplots(
+    1, 3, figsize=(12, 4), layout="constrained"
+)
+ConvergenceDisplay.from_estimator(fitter, ax=left)
+left.set(title="Objective, nats per row")
 true_angle = np.degrees(angle(Z_test)) % 360
-left.plot([0, 360], [0, 360], color="0.7")
-left.plot(true_angle, true_angle + recovered, ".", markersize=4)
-left.set(xlabel="true angle (degrees)", ylabel="recovered angle (nearest turn)")
-left.set(title="Held-out rows")
+middle.plot([0, 360], [0, 360], color="0.7")
+middle.plot(true_angle, true_angle + recovered, ".", markersize=4)
+middle.set(xlabel="true angle (degrees)", ylabel="recovered angle (nearest turn)")
+middle.set(title="Held-out rows")
 
 degrees = np.arange(361)
 z = circle(np.radians(degrees))
@@ -145,5 +150,5 @@ for d in range(0, 12, 2):
     right.plot(degrees, fitted_curves[:, d], color=f"C{d // 2}")
     right.plot(degrees, true_curves[:, d], "k:")
 right.set(xlabel="angle (degrees)", ylabel="mean count")
-right.set(title="Every other sensor: fitted, and true (dotted)")
+right.set(title="Some sensors: fitted, true (dotted)")
 plt.show()

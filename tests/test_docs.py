@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def public_objects():
     """Full name and object of every public class and function."""
     found = {}
-    for module_name in ("amortsk", "amortsk.models"):
+    submodules = ("models", "datasets", "plotting")
+    for module_name in ("amortsk", *(f"amortsk.{name}" for name in submodules)):
         module = importlib.import_module(module_name)
         for name in module.__all__:
             found[f"{module_name}.{name}"] = getattr(module, name)
