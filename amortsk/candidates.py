@@ -9,8 +9,8 @@ from amortsk.pairs import flatten, log_prior, log_weights
 
 # Share of candidates drawn from the prior where its density is known.
 PRIOR_WEIGHT = 0.1
-# Draws that at least have to count in a pilot.
-PILOT_SIZE = 5
+# Draws that at least have to count in a pilot, and how often it is tried.
+PILOT_SIZE, MAX_PILOTS = 5, 5
 
 
 class Candidates:
@@ -19,9 +19,10 @@ class Candidates:
     The pilot, of half as many draws, is weighted by
     :math:`(p_\theta(z,x)/q(z|x))^\beta`, with the largest :math:`\beta \le 1` at which
     its effective sample size is five; its moments correct those of rows where the
-    regression is wrong. None of it is among the candidates: given the moments, their
-    weights are those of plain importance sampling, by the density of the whole mixture
-    (the balance heuristic). Fewer than twenty candidates have no pilot.
+    regression is wrong. Rows with :math:`\beta < 1` have another, around the moments
+    corrected, up to five in all. None of them is among the candidates: given the
+    moments, their weights are those of plain importance sampling, by the density of the
+    whole mixture (the balance heuristic). Fewer than twenty candidates have no pilot.
 
     Parameters
     ----------
@@ -48,15 +49,24 @@ class Candidates:
     def draw(self, params, x, moments, n_candidates, rngs):
         """Latents (m, K, ...) for m rows of x, and their log-density (m, K).
 
-        The generators draw for as many rows each.
+        One generator serves all rows, or each has its own.
         """
+        bounded, corrected = self.proposal.bounded(moments), moments.copy()
         if n_candidates < 4 * PILOT_SIZE:
-            return self._mixture([moments], n_candidates, rngs)
-        pilot, log_q = self._mixture([moments], n_candidates // 2, rngs)
-        log_w = log_weights(self.model, params, pilot, x, log_q)
-        T = self.proposal.targets(flatten(pilot)).reshape(*log_w.shape, -1)
-        corrected = np.einsum("mk,mkt->mt", tempered(log_w), T)
-        return self._mixture([moments, corrected], n_candidates, rngs)
+            return self._mixture([bounded], n_candidates, rngs)
+        rows = np.arange(len(x))
+        for _ in range(MAX_PILOTS):
+            own = [bounded[rows], corrected[rows]]
+            some = rngs if len(rngs) == 1 else [rngs[row] for row in rows]
+            pilot, log_q = self._mixture(own, n_candidates // 2, some)
+            log_w = log_weights(self.model, params, pilot, x[rows], log_q)
+            weights, poor = tempered(log_w)
+            T = self.proposal.targets(flatten(pilot)).reshape(*log_w.shape, -1)
+            corrected[rows] = np.einsum("mk,mkt->mt", weights, T)
+            rows = rows[poor]
+            if not len(rows):
+                break
+        return self._mixture([bounded, corrected], n_candidates, rngs)
 
     def _mixture(self, moments, n_draws, rngs):
         """Draws by each of the moments, in equal parts, and of the prior."""
@@ -85,6 +95,8 @@ class Candidates:
 def tempered(log_weights):
     """Weights of every row to the largest power at which enough of them count.
 
+    And whether that power is less than one, or nothing is possible.
+
     Raises
     ------
     FloatingPointError
@@ -92,8 +104,8 @@ def tempered(log_weights):
     """
     if np.isposinf(log_weights).any():
         raise FloatingPointError("importance weights are not finite")
-    nothing_possible = np.isneginf(log_weights).all(1, keepdims=True)
-    log_w = np.where(nothing_possible, 0.0, log_weights)
+    nothing_possible = np.isneginf(log_weights).all(1)
+    log_w = np.where(nothing_possible[:, np.newaxis], 0.0, log_weights)
 
     def weights(exponent):
         return softmax(2.0**exponent * log_w, axis=1)
@@ -107,4 +119,4 @@ def tempered(log_weights):
         middle = (low + high) / 2
         up = enough(middle)
         low, high = np.where(up, middle, low), np.where(up, high, middle)
-    return weights(low)
+    return weights(low), nothing_possible | (low[:, 0] < 0)

@@ -43,11 +43,11 @@ class ConvergenceDisplay:
     >>> from amortsk.models import FactorAnalysisModel
     >>> from amortsk.plotting import ConvergenceDisplay
     >>> X = np.random.default_rng(0).standard_normal((100, 3))
-    >>> fitter = WakeSleepFitter(
-    ...     model=FactorAnalysisModel(1), max_iter=20, n_sleep=200, random_state=0)
-    >>> display = ConvergenceDisplay.from_estimator(fitter.fit(X))
+    >>> model = FactorAnalysisModel(1)
+    >>> fitter = WakeSleepFitter(model=model, max_iter=100, random_state=0).fit(X)
+    >>> display = ConvergenceDisplay.from_estimator(fitter)
     >>> len(display.line_.get_ydata())
-    20
+    100
     """
 
     def __init__(self, *, values, quantity):
@@ -105,7 +105,8 @@ class ConvergenceDisplay:
         iteration = np.arange(1, len(self.values) + 1)
         (self.points_,) = self.ax_.plot(iteration, self.values, ".", color="0.8", ms=2)
         mean = _running_mean(self.values, max(1, round(SMOOTHING * len(iteration))))
-        (self.line_,) = self.ax_.plot(iteration, mean, **(line_kwargs or {}))
+        (self.line_,) = self.ax_.plot(iteration, mean)
+        self.line_.set(**(line_kwargs or {}))
         self.ax_.set(xlabel="iteration", ylabel=self.quantity.replace("_", " "))
         return self
 
@@ -161,7 +162,7 @@ class GradientDisplay:
         X : array-like of shape (n_samples, n_features)
             Rows.
         exact : dict of array-like of shape (n_samples, ...)
-            Gradients of log p(x) at its `params_`.
+            Gradients of log p(x) at its `params_`; those of fixed ones are left out.
         ax : matplotlib Axes, default=None
             Where to plot; None makes a figure.
         line_kwargs : dict, default=None
@@ -173,6 +174,8 @@ class GradientDisplay:
             With the plot.
         """
         estimated = estimator.score_gradient(X)
+        fixed = estimator.model_.fixed_params
+        exact = {name: g for name, g in exact.items() if name not in fixed}
         return cls.from_predictions(exact, estimated, ax=ax, line_kwargs=line_kwargs)
 
     @classmethod
@@ -223,13 +226,11 @@ class GradientDisplay:
         self.ax_ = _axes(ax)
         self.figure_ = self.ax_.figure
         self.diagonal_ = self.ax_.axline((0, 0), slope=1, color="0.7", zorder=1)
-        style = {"linestyle": "", "marker": ".", **(line_kwargs or {})}
-        self.lines_ = {
-            name: self.ax_.plot(
-                np.ravel(exact), np.ravel(self.estimated[name]), label=name, **style
-            )[0]
-            for name, exact in self.exact.items()
-        }
+        self.lines_ = {}
+        for name, exact in self.exact.items():
+            points = np.ravel(exact), np.ravel(self.estimated[name])
+            (self.lines_[name],) = self.ax_.plot(*points, ".", label=name)
+            self.lines_[name].set(**(line_kwargs or {}))
         self.ax_.set(xlabel="exact gradient", ylabel="estimated gradient")
         self.ax_.legend()
         return self

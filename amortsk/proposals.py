@@ -98,10 +98,8 @@ def _check(support, part):
 class Real:
     """All unconstrained, positive and bounded parts, jointly Gaussian.
 
-    Positive and bounded numbers are proposed through log and logit. The mean is brought
-    back to near the sleep latents: a regression that extrapolates far beyond them can
-    put all candidates of a row where its weights, and the batch's gradient, are absurd.
-    Their supports come as a dict, by index of the part.
+    Positive and bounded numbers are proposed through log and logit. Their supports come
+    as a dict, by index of the part.
     """
 
     def __init__(self, supports, arrays, tail_weight):
@@ -138,11 +136,8 @@ class Real:
         df = rng.chisquare(TAIL_DF, (*shape, 1))
         return normal * np.where(tail, np.sqrt(TAIL_DF / df), 1.0)
 
-    def _mean(self, moments):
-        return np.clip(moments, *self.range)[:, np.newaxis]
-
     def draw(self, moments, noise):
-        line = self._mean(moments) + noise @ self.root.T
+        line = moments[:, np.newaxis] + noise @ self.root.T
         arrays = np.split(line, np.cumsum(self.sizes)[:-1], axis=2)
         triples = zip(arrays, self.supports, self.shapes, strict=True)
         return [
@@ -155,7 +150,7 @@ class Real:
         pairs = list(zip(flat, self.supports, strict=True))
         line = np.concatenate([_to_line(*pair) for pair in pairs], axis=2)
         log_jacobian = sum(_log_jacobian(*pair) for pair in pairs)
-        residual = line - self._mean(moments)
+        residual = line - moments[:, np.newaxis]
         whitened = linalg.solve_triangular(
             self.root, residual.reshape(-1, self.n_targets).T, lower=True
         )
@@ -322,6 +317,18 @@ class Proposal:
         for family, s in zip(self.families, self.slices, strict=True):
             if isinstance(family, Real):
                 family.fit_residuals(scatter[s, s], n_samples, degrees_of_freedom)
+
+    def bounded(self, moments):
+        """Moments whose means of real latents are near those of sleep.
+
+        A regression that extrapolates far beyond them can put all candidates of a row
+        where its weights, and the batch's gradient, are absurd.
+        """
+        moments = moments.copy()
+        for family, s in zip(self.families, self.slices, strict=True):
+            if isinstance(family, Real):
+                moments[:, s] = np.clip(moments[:, s], *family.range)
+        return moments
 
     def noise(self, rng, n_rows, n_draws):
         """Base noise of `n_draws` draws for each of `n_rows` queries, or for all: 1."""

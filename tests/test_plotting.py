@@ -52,7 +52,8 @@ def test_gradients_of_rows_are_plotted_by_parameter(pyplot, fitter):
     X = fitter.sample(4, random_state=0)
     estimated = fitter.score_gradient(X)
     exact = {name: value + 1.0 for name, value in estimated.items()}
-    display = GradientDisplay.from_estimator(fitter, X, exact)
+    given = {**exact, "min_scale": np.zeros((4, 3))}
+    display = GradientDisplay.from_estimator(fitter, X, given)
     assert set(display.lines_) == set(estimated)
     for name, line in display.lines_.items():
         np.testing.assert_array_equal(line.get_xdata(), exact[name].ravel())
@@ -63,7 +64,7 @@ def test_gradients_of_rows_are_plotted_by_parameter(pyplot, fitter):
 
 def test_axes_and_style_are_those_given(pyplot, fitter):
     _, ax = pyplot.subplots()
-    style = {"color": "red", "linestyle": ":", "marker": "x"}
+    style = {"color": "red", "ls": ":", "marker": "x"}
     options, gradient = {"ax": ax, "line_kwargs": style}, {"a": np.arange(3.0)}
     history = ConvergenceDisplay.from_estimator(fitter, **options)
     gradients = GradientDisplay.from_predictions(gradient, gradient, **options)

@@ -242,12 +242,15 @@ def test_without_a_prior_weights_on_the_circle_are_bounded():
 def test_means_are_brought_back_to_near_the_sleep_latents(support):
     proposal, moments, _ = proposal_and_draws([support])
     line = proposal.targets((sleep_latents(support, np.random.default_rng(0)),))
-    far, edge = moments + 1000, line.max(0, keepdims=True) + MARGIN * line.std(0)
-    noise = proposal.noise(np.random.default_rng(0), 1, 50)
-    (z,), (expected,) = proposal.draw(far, noise), proposal.draw(edge, noise)
-    np.testing.assert_array_equal(z, expected)
-    densities = [proposal.log_density(mean, (z,)) for mean in (far, edge)]
-    np.testing.assert_array_equal(*densities)
+    edge = line.max(0, keepdims=True) + MARGIN * line.std(0)
+    np.testing.assert_array_equal(proposal.bounded(moments + 1000), edge)
+    np.testing.assert_array_equal(proposal.bounded(line), line)
+
+
+@pytest.mark.parametrize("support", [("categorical", 3), "unit"])
+def test_moments_of_integers_and_directions_have_no_bounds(support):
+    proposal, moments, _ = proposal_and_draws([support], k=2)
+    np.testing.assert_array_equal(proposal.bounded(moments + 1000), moments + 1000)
 
 
 def mean_deviation(k, seed=0):
