@@ -6,21 +6,25 @@ import numpy as np
 from scipy.special import expit
 from sklearn.utils import check_array, check_random_state
 
-from amortsk.latents import concatenate, map_parts, take
+from amortsk.latents import concatenate, map_parts, repeat, take
 from amortsk.model import (
     LatentVariableModel,
+    call,
     covariates_of,
+    has_natural_params,
     initial_params,
     name_of,
     provides,
     summary,
 )
 from amortsk.pairs import (
+    exact_log_likelihood,
     flatten,
     log_joint,
     log_joint_terms,
     log_prior,
     log_weights,
+    natural_log_likelihood,
     pull_log_joint,
 )
 from amortsk.proposals import Proposal, latent_supports, normalise
@@ -28,7 +32,8 @@ from amortsk.regression import column_scaling
 from amortsk.regressor import AmortisedGradientRegressor
 from amortsk.sleep import draw
 
-DRY_RUN_DRAWS = 200
+# Draws, and those of which all pairs are taken.
+DRY_RUN_DRAWS, PAIRED_DRAWS = 200, 10
 # Draws, and batches of them, for the mean score.
 SCORE_DRAWS, SCORE_BATCHES = 20_000, 100
 # Draws for the regression, draws tested, and proposals for each of them.
@@ -122,7 +127,7 @@ def check_model(fitter_or_model, X=None, random_state=None):
             f"{fitter_or_model!r}"
         )
     if X is not None:
-        X = check_array(X, dtype=np.float64)
+        X = check_array(X, dtype=np.float64, copy=True)
     entropy = int(check_random_state(random_state).randint(2**31 - 1))
     seeds = np.random.SeedSequence(entropy).spawn(7)
     pool = covariates_of(model, X)
@@ -303,6 +308,8 @@ def _standard_errors(values):
     return np.where(negligible, 0.0, mean / np.where(negligible, 1.0, spread))
 
 
+# Overflow in a user's function shows in its value, which is checked.
+@np.errstate(all="ignore")
 def dry_run(model, params, n_features, seed, pool=None):
     """Draw, evaluate and differentiate once, cheaply.
 
@@ -332,17 +339,11 @@ def dry_run(model, params, n_features, seed, pool=None):
             f"fixed_params must leave a parameter free and name entries of "
             f"{sorted(params)}, got {model.fixed_params!r}"
         )
-    lent = {name: value.copy() for name, value in params.items()}
-    draws = draw(model, lent, DRY_RUN_DRAWS, seed, pool)
-    changed = [
-        name
-        for name in {**params, **lent}
-        if name not in params or not np.array_equal(lent.get(name), params[name])
-    ]
-    if changed:
-        raise ValueError(f"{sampler} must leave params alone, but changed {changed}")
+    draws = draw(model, params, DRY_RUN_DRAWS, seed, pool)
     if provides(model, "log_prior"):
         log_prior(model, params, draws.z)
+    if provides(model, "exact_log_likelihood"):
+        exact_log_likelihood(model, params, draws.x)
     if n_features is not None and draws.x.shape[1] != n_features:
         raise ValueError(
             f"{sampler} must return x with {n_features} columns, as the data have, got "
@@ -378,7 +379,34 @@ def dry_run(model, params, n_features, seed, pool=None):
             f"draws, at parameters {summary(params)}"
         )
     _check_gradient(model, params, draws, value, gradient, density)
+    if has_natural_params(model):
+        _check_natural_params(model, params, draws, density)
     return draws
+
+
+def _check_natural_params(model, params, draws, density):
+    """All pairs of some latents and some data, by both ways."""
+    z, x = take(draws.z, slice(PAIRED_DRAWS)), draws.x[:PAIRED_DRAWS]
+    n, error = len(x), None
+    value = log_joint(model, params, repeat(z, n), np.tile(x, (n, 1))).reshape(n, n)
+    try:
+        natural = natural_log_likelihood(model, params, z, x).T
+    except ValueError as raised:
+        natural, error = np.nan, raised
+    difference = value - log_prior(model, params, z)[:, np.newaxis] - natural
+    possible = np.isfinite(value).all(0)
+    spread = np.ptp(difference[:, possible], axis=0)
+    # Far from zero natural parameters lose digits.
+    rounding = 1e-12 * np.abs(call(model, "log_normalizer", params, z)).max()
+    size = np.abs(value[:, possible]).max(initial=1.0)
+    if not np.all(spread <= 1e-6 * size + rounding):
+        reason = f" ({error})" if error else ""
+        raise ValueError(
+            "natural_params and sufficient_statistics, tuples of arrays "
+            "(n, n_features), and log_normalizer, such an array, must give "
+            f"{density} less log_prior up to a term in x alone, but over latents that "
+            f"differs by {spread.max():.3g}{reason}"
+        ) from error
 
 
 def _check_gradient(model, params, draws, value, gradient, density):

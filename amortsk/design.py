@@ -56,7 +56,7 @@ def check_parameters(regressor):
                     f"{name}={value!r} has no effect beside a transformer, "
                     f"features={features!r}: set it there"
                 )
-    elif features not in ("fourier", "nystroem", None):
+    elif features is not None and str(features) not in ("fourier", "nystroem"):
         raise ValueError(
             "features must be 'fourier', 'nystroem', None or a transformer, got "
             f"{features!r}"
@@ -114,7 +114,13 @@ class Design:
         if self.features is None:
             return kernel_matrix(self.regressor, self.gamma, X, self.X)
         F = self.features.transform(X)
-        return F.toarray() if issparse(F) else np.asarray(F)
+        F = F.toarray() if issparse(F) else np.asarray(F)
+        if F.ndim != 2 or len(F) != len(X) or not np.isfinite(F).all():
+            raise ValueError(
+                f"features must map {len(X)} rows to finite numbers of shape "
+                f"({len(X)}, n_components), got shape {F.shape} from {self.features!r}"
+            )
+        return F
 
     def columns(self, X):
         """Trend columns, then penalised ones, of shape (n, q + D)."""

@@ -199,7 +199,7 @@ class Posterior:
                 results.append(np.einsum("mk,mk...->m...", weights, values))
             return np.concatenate(results)
         n, n_terms = len(self.draws.x), self.block.n_terms
-        values = self._values(func, self.draws.z, n)
+        values = self._values(func, map_parts(np.copy, self.draws.z), n)
         if self.block.columns is not None and values.shape[1:2] != (n_terms,):
             raise ValueError(
                 "with local terms, func must return one value per term, shape "
@@ -252,8 +252,8 @@ class Posterior:
 
 def _impossible(x):
     return (
-        f"{len(x)} rows of X are impossible under the model, the first of them {x[0]}: "
-        "their log-joint is not finite at any latents tried. If they are possible, "
+        f"rows of X are impossible under the model, {len(x)} of them, the first "
+        f"{x[0]}: their log-joint is not finite at any latents tried. If they are possible, "
         "raise n_sleep or n_proposals"
     )
 

@@ -21,7 +21,8 @@ class RandomFourierFeatures(
     r"""Random Fourier features of a shift-invariant kernel.
 
     Cosine and sine of the same random projections, so that inner products of features
-    estimate the kernel without bias and :math:`k(x, x)` is exact:
+    estimate the kernel without bias and, for an even number of them, :math:`k(x, x)` is
+    exact:
 
     .. math::
         k(x, y) \approx \frac1P \sum_{p=1}^{P} \cos \omega_p^\top (x - y)
@@ -143,7 +144,7 @@ class RandomFourierFeatures(
         F : ndarray of shape (n_samples, n_components)
             Cosines, then sines; float32 for float32 input, else float64.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "frequencies_")
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         projection = X @ self.frequencies_.astype(X.dtype, copy=False)
         n_pairs = projection.shape[1]
@@ -205,10 +206,11 @@ def check_groups(groups, n_features):
         return list(np.arange(n_features)[:, np.newaxis])
     listed = np.iterable(groups) and not isinstance(groups, str)
     checked = [np.atleast_1d(np.asarray(group)) for group in groups] if listed else []
-    if not checked or not all(are_indices(group, n_features) for group in checked):
+    valid = [are_indices(g, n_features) and len(set(g)) == len(g) for g in checked]
+    if not valid or not all(valid):
         raise ValueError(
             "groups must be None, 'columns' or a list of arrays of column indices in "
-            f"0..{n_features - 1}, got {groups!r}"
+            f"0..{n_features - 1}, each once in a group, got {groups!r}"
         )
     return checked
 

@@ -25,16 +25,17 @@ from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
 from amortsk.model import (
     FunctionModel,
     LatentVariableModel,
-    call,
     covariates_of,
     initial_params,
     name_of,
 )
 from amortsk.optimizers import decay
+from amortsk.pairs import exact_log_likelihood
 from amortsk.proposals import latent_supports
 from amortsk.regression import default_trend
 from amortsk.regressor import AmortisedGradientRegressor
 from amortsk.sleep import draw
+from amortsk.terms import check_term_columns
 from amortsk.training import DRY_RUN, FINAL, INIT, SAMPLE, Training, stream
 
 # Drift (see Window) below which a fit has converged, and above which it warns.
@@ -80,8 +81,8 @@ class WakeSleepFitter(
     sampler : callable
         ``sampler(params, n_samples, rng)``: draws (z, x), with `rng` a
         :class:`numpy.random.Generator`. z is an array, or a tuple or dict of arrays,
-        with leading axis n_samples, integers where discrete; x has shape (n_samples,
-        n_features).
+        with leading axis n_samples, integers where discrete (booleans become zero and
+        one); x has shape (n_samples, n_features).
     init_params : dict of float arrays or callable
         Where to start; a callable ``init_params(X, rng)`` returns the dict.
     model : LatentVariableModel, default=None
@@ -114,7 +115,8 @@ class WakeSleepFitter(
         Rows of data in every iteration.
     max_iter : int, default=1000
         Number of iterations. The learning rate decays over the second half, and
-        `params_` is the average over the last quarter.
+        `params_` is the average over the last quarter (beyond twenty iterations,
+        rounded down to a multiple of twenty).
     learning_rate : float, default=0.01
         Of Adam.
     tol : float, default=None
@@ -129,12 +131,12 @@ class WakeSleepFitter(
         the first.
     n_jobs : int, default=None
         Processes that share sleep draws beyond 20 000 rows of the regression; results
-        are the same for any number.
+        are the same for any number (up to rounding where BLAS has several threads).
     random_state : int, RandomState instance or None, default=None
         An int makes fits repeatable to the last bit. (A Generator is what samplers
         get.)
     verbose : int, default=0
-        1 prints twenty lines of progress, 2 one for every iteration.
+        1 prints up to twenty lines of progress, 2 one for every iteration.
 
     Attributes
     ----------
@@ -150,7 +152,7 @@ class WakeSleepFitter(
         NaN without weights), ``share_of_poor_rows`` (with an effective sample size
         below five), ``gamma``, ``alpha``, ``n_redrawn`` (non-finite draws replaced),
         ``n_skipped`` (1 where a step was skipped for want of a finite gradient): one
-        number an iteration. With local terms also ``wider_windows_drift``, one number:
+        number an iteration. After `fit` with local terms also ``wider_windows_drift``:
         the drift (see `converged_`) of the gradient at `params_` when windows have
         twice the half-width; NaN where `term_columns` are not runs of neighbours, rows
         are fewer than four, or `n_sleep` too small for wider windows.
@@ -269,8 +271,6 @@ class WakeSleepFitter(
         """
         X, columns = self._validate_new(X)
         run = self._begin(X)
-        run.begin_history(window=self.max_iter // 4)
-        run.max_skipped = min(run.max_skipped, self.max_iter)
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X)
         for iteration in range(self.max_iter):
@@ -324,11 +324,12 @@ class WakeSleepFitter(
             X, columns = self._validate_new(X)
             run = self._begin(X)
         batches = run.one_pass(X)
-        run.begin_history(window=len(batches))
+        run.begin_history(len(batches), window=len(batches))
         for batch in batches:
             run.iterate(batch, len(X), 1.0)
             self._report(run)
         self._set_fitted(run, X, columns)
+        self._warn_of_skips()
         return self
 
     def _begin(self, X):
@@ -405,8 +406,9 @@ class WakeSleepFitter(
         if self.regressor is None:
             width, n_rows = X.shape[1], self.n_sleep
             if model.term_columns is not None:
-                width = 2 * max(len(columns) for columns in model.term_columns)
-                n_rows = n_rows * len(model.term_columns)
+                term_columns = check_term_columns(model.term_columns, X.shape[1])
+                width = 2 * max(len(columns) for columns in term_columns)
+                n_rows = n_rows * len(term_columns)
             return AmortisedGradientRegressor(trend=default_trend(width, n_rows))
         if not isinstance(self.regressor, AmortisedGradientRegressor):
             raise ValueError(
@@ -418,10 +420,20 @@ class WakeSleepFitter(
 
     def _check_parameters(self):
         least_of = {"n_sleep": 2, "n_proposals": 2, "batch_size": 1, "max_iter": 1}
+        least_of["verbose"] = 0
         for name, least in least_of.items():
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < least:
                 raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        n_jobs = self.n_jobs
+        if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
+            raise ValueError(
+                f"n_jobs must be None or a non-zero integer, got {n_jobs!r}"
+            )
+        if not isinstance(self.warm_start, (bool, np.bool_)):
+            raise ValueError(
+                f"warm_start must be True or False, got {self.warm_start!r}"
+            )
         for name in ("learning_rate", *(["tol"] if self.tol is not None else [])):
             value = getattr(self, name)
             if not isinstance(value, Real) or not 0 < value < np.inf:
@@ -432,9 +444,9 @@ class WakeSleepFitter(
                 raise ValueError(f"{name} must be a function, got {value!r}")
 
     def _report(self, run):
-        """A line of progress, twenty times or, with verbose=2, every iteration."""
+        """Up to twenty lines of progress or, with verbose=2, one every iteration."""
         n = len(run.history["objective"])
-        every = 1 if self.verbose > 1 else max(1, self.max_iter // 20)
+        every = 1 if self.verbose > 1 else -(-self.max_iter // 20)
         if not self.verbose or n % every:
             return
         objective = np.mean(run.history["objective"][-every:])
@@ -510,12 +522,7 @@ class WakeSleepFitter(
                     f"is {wider:.1f} standard errors from zero: the answer depends on "
                     "the width. Take wider windows, or doubt the model"
                 )
-        skipped = self.history_["n_skipped"].mean()
-        if skipped > MAX_SKIPPED_SHARE:
-            _warn(
-                f"{skipped:.0%} of the steps were skipped, as their log-joint or its "
-                "gradient was not finite: some rows may be impossible under the model"
-            )
+        self._warn_of_skips()
         taken = self.history_["objective"][self.history_["n_skipped"] == 0]
         infinite = 1 - np.isfinite(taken).mean()
         if self.gradient_ == "likelihood" and infinite > MAX_SKIPPED_SHARE:
@@ -531,6 +538,14 @@ class WakeSleepFitter(
                 "take more, go on with warm_start, raise the learning_rate, or bring "
                 "X to unit scale",
                 ConvergenceWarning,
+            )
+
+    def _warn_of_skips(self):
+        skipped = self.history_["n_skipped"].mean()
+        if skipped > MAX_SKIPPED_SHARE:
+            _warn(
+                f"{skipped:.0%} of the steps were skipped, as their log-joint or its "
+                "gradient was not finite: some rows may be impossible under the model"
             )
 
     def score_samples(self, X):
@@ -551,6 +566,9 @@ class WakeSleepFitter(
             errors average out over different rows. Of a model with covariates: the
             log-density of the other columns given these, and never ``"energy"``.
         """
+        return self._scores(X)
+
+    def _scores(self, X):
         check_is_fitted(self)
         X = self._validate(X)
         if self._scoring is None:
@@ -560,8 +578,7 @@ class WakeSleepFitter(
                 "local terms"
             )
         if self._scoring == "exact":
-            scores = call(self.model_, "exact_log_likelihood", self.params_, X)
-            return np.asarray(scores)
+            return exact_log_likelihood(self.model_, self.params_, X)
         if self._scoring == "energy":
             return energy_score(X, self._posterior.draws.x)
         return self._posterior.log_likelihood(X)
@@ -581,7 +598,7 @@ class WakeSleepFitter(
         score : float
             Higher is better.
         """
-        return float(np.mean(self.score_samples(X)))
+        return float(np.mean(self._scores(X)))
 
     def sample(
         self, n_samples=1, random_state=None, *, return_latent=False, covariates=None

@@ -46,14 +46,14 @@ def as_columns(part):
 
 
 def check_latents(z, n_samples, source):
-    """Arrays with `n_samples` rows, as the sampler must return them.
+    """Copies of arrays with `n_samples` rows, as the sampler must return them.
 
     Raises
     ------
     ValueError
         Naming the function and what came back.
     """
-    z = map_parts(np.asarray, z)
+    z = map_parts(np.array, z)
     if not parts(z):
         raise ValueError(f"{source} returned no latents: {z!r}")
     for part in parts(z):

@@ -217,7 +217,7 @@ def call(model, method, params, *arguments):
         From the original exception.
     """
     try:
-        return getattr(model, method)(params, *arguments)
+        return getattr(model, method)(_lent(params), *arguments)
     except Exception as error:
         advice = ""
         untraced = isinstance(error, (TypeError, NotImplementedError))
@@ -226,10 +226,23 @@ def call(model, method, params, *arguments):
                 ". If it works on plain arrays, it may use a function that autograd "
                 "cannot see: import autograd.numpy as np and autograd.scipy"
             )
+        elif "read-only" in str(error):
+            advice = ". It must leave params as they are"
         raise ValueError(
             f"{name_of(model, method)} raised {type(error).__name__}: {error}, at "
             f"parameters {summary(params)}{advice}"
         ) from error
+
+
+def _lent(params):
+    """A dict of the user's own, of arrays that cannot be written to."""
+    lent = {}
+    for name, value in params.items():
+        if isinstance(value, np.ndarray):
+            value = value.view()
+            value.flags.writeable = False
+        lent[name] = value
+    return lent
 
 
 def summary(params):

@@ -50,11 +50,25 @@ def log_prior(model, params, z):
     ValueError
         If the function raises or returns another shape.
     """
-    value = np.asarray(call(model, "log_prior", params, z))
-    n = len(parts(z)[0])
+    return _one_per_row(model, "log_prior", params, z)
+
+
+def exact_log_likelihood(model, params, X):
+    """The model's own log-density of data, of shape (n,), checked.
+
+    Raises
+    ------
+    ValueError
+        If the function raises or returns another shape.
+    """
+    return _one_per_row(model, "exact_log_likelihood", params, X.copy())
+
+
+def _one_per_row(model, method, params, rows):
+    value, n = np.asarray(call(model, method, params, rows)), len(parts(rows)[0])
     if value.shape != (n,):
         raise ValueError(
-            f"{name_of(model, 'log_prior')} must return shape ({n},), got {value.shape}"
+            f"{name_of(model, method)} must return shape ({n},), got {value.shape}"
         )
     return value
 
@@ -197,8 +211,9 @@ def directional_score(function, params, name, rng):
     are zero.
     """
     value = params[name]
-    direction = rng.standard_normal(value.shape) / np.sqrt(max(value.size, 1))
-    step = 1e-4 * (1 + np.sqrt(np.mean(value**2)))
+    size = max(value.size, 1)
+    direction = rng.standard_normal(value.shape) / np.sqrt(size)
+    step = 1e-4 * (1 + np.sqrt(np.sum(value**2) / size))
     ahead = function({**params, name: value + step * direction})
     behind = function({**params, name: value - step * direction})
     with np.errstate(invalid="ignore"):

@@ -68,7 +68,7 @@ def _infer(part):
 
 
 def _check(support, part):
-    name, *arguments = (support,) if isinstance(support, str) else support
+    name, *arguments = support if isinstance(support, tuple) else (support,)
     n_arguments = {"interval": 2, "categorical": 1}.get(name, 0)
     if name not in SUPPORTS or len(arguments) != n_arguments:
         raise ValueError(

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import linalg
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from amortsk.autodiff import pullback
@@ -146,6 +146,7 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         self : object
             The fitted regressor.
         """
+        check_parameters(self)
         X, y = validate_data(
             self,
             X,
@@ -154,7 +155,6 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
             y_numeric=True,
             dtype=[np.float64, np.float32],
         )
-        check_parameters(self)
         # The smallest ridges are below the rounding of float32: it is kept outside.
         self._dtype = X.dtype
         X, y = X.astype(np.float64), y.astype(np.float64, copy=False)
@@ -235,7 +235,7 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         if sample_weight is None:
             w = np.full(len(X), 1 / len(X))
         else:
-            w = np.asarray(sample_weight, dtype=np.float64)
+            w = check_array(sample_weight, dtype=np.float64, ensure_2d=False)
             if w.shape != (len(X),):
                 raise ValueError(
                     f"sample_weight must have shape ({len(X)},), got {w.shape}"
@@ -270,10 +270,11 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         a = self.smoother_weights(X, sample_weight)
         params = {name: np.asarray(v, dtype=np.float64) for name, v in params.items()}
         value, gradient = pullback(func, params)
-        if np.shape(value) != a.shape:
+        if not isinstance(value, np.ndarray) or value.shape != a.shape:
             raise ValueError(
-                f"func must return one target for each of the {len(a)} training rows, "
-                f"shape {a.shape}, got shape {np.shape(value)}"
+                f"func must return an array with a target for each of the {len(a)} "
+                f"training rows, shape {a.shape}, got {type(value).__name__} of shape "
+                f"{np.shape(value)}"
             )
         return gradient(a)
 
@@ -283,5 +284,5 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         return self._design.columns(X) @ coef
 
     def _validate(self, X):
-        check_is_fitted(self)
+        check_is_fitted(self, "kernel_ridge_")
         return validate_data(self, X, dtype=np.float64, reset=False)

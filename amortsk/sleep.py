@@ -97,8 +97,10 @@ class Sleep:
 
 
 def _apply(function, *arguments):
-    draws = draw(*arguments)
-    return function(draws), draws.n_redrawn
+    # Where another process runs this, the caller's setting is not its own.
+    with np.errstate(all="ignore"):
+        draws = draw(*arguments)
+        return function(draws), draws.n_redrawn
 
 
 def draw(model, params, n_samples, seed, pool=None, *, covariates=None):
@@ -156,4 +158,4 @@ def draw_once(model, params, n_samples, rng, covariates=None):
                 f"{source} must put the covariates back, unchanged, into columns "
                 f"{columns} of x, which had shape {x.shape}"
             )
-    return z, x.astype(np.float64, copy=False)
+    return z, x.astype(np.float64)

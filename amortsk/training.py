@@ -70,7 +70,7 @@ class Training:
     ):
         self.model, self.params, self.supports = model, params, supports
         self.entropy, self.pool = entropy, pool
-        self.n_sleep, self.max_skipped = options.n_sleep, MAX_SKIPPED
+        self.n_sleep = options.n_sleep
         self.optimizer, self.guard = Adam(options.learning_rate), StepGuard()
         self.adopt(options)
         self.regression = Regression(regressor, model.term_columns, n_features)
@@ -89,17 +89,18 @@ class Training:
         self.n_iter = 0
         self.next_choice, self.gap = 0, FIRST_GAP
         self.n_skipped_in_a_row = 0
-        self.begin_history(1)
+        self.begin_history(options.max_iter, window=options.max_iter // 4)
 
     def adopt(self, options):
         """Take over what may change from one call to the next."""
         self.batch_size, self.n_jobs = options.batch_size, options.n_jobs
         self.optimizer.learning_rate = options.learning_rate
 
-    def begin_history(self, window):
+    def begin_history(self, n_steps, window):
         """Forget the history and the window of the last iterations."""
         self.history = {name: [] for name in HISTORY}
         self.window = Window(window)
+        self.max_skipped = min(MAX_SKIPPED, n_steps)
 
     def seed(self, *key):
         """The child of the run's SeedSequence for one consumer."""
@@ -206,6 +207,11 @@ class Training:
             self.params,
             self.model.fixed_params,
         )
+        if np.shape(value) or not np.isfinite(np.asarray(value, dtype=float)):
+            raise ValueError(
+                f"{name_of(self.model, 'log_prior_params')} must return a finite "
+                f"number, got {value!r:.80} at parameters {summary(self.params)}"
+            )
         prior = pull(1 / n_rows)
         gradient = {name: g + prior[name] for name, g in estimate.gradient.items()}
         return estimate.objective + float(value) / n_rows, gradient

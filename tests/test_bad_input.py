@@ -13,6 +13,7 @@ from amortsk.models import (
     BernoulliFactorModel,
     FactorAnalysisModel,
     GaussianMixtureModel,
+    HiddenMarkovModel,
     IndependentComponentsModel,
 )
 
@@ -323,6 +324,11 @@ def where_of_a_scalar(params, z, x):
         ({"batch_size": 0}, "batch_size must be an integer >= 1"),
         ({"max_iter": 0}, "max_iter must be an integer >= 1"),
         ({"max_iter": None}, "max_iter must be an integer >= 1"),
+        ({"verbose": -1}, "verbose must be an integer >= 0, got -1"),
+        ({"verbose": "yes"}, "verbose must be an integer >= 0"),
+        ({"n_jobs": 0}, "n_jobs must be None or a non-zero integer, got 0"),
+        ({"n_jobs": "all"}, "n_jobs must be None or a non-zero integer"),
+        ({"warm_start": "False"}, "warm_start must be True or False, got 'False'"),
         ({"learning_rate": 0}, "learning_rate must be a positive number"),
         ({"learning_rate": onp.inf}, "learning_rate must be a positive number"),
         ({"learning_rate": "fast"}, "learning_rate must be a positive number"),
@@ -337,6 +343,7 @@ def where_of_a_scalar(params, z, x):
         ({"log_joint": where_of_a_scalar}, "must have the shape of the condition"),
         ({"model": MODEL}, "either model= or the functions"),
         ({"latent_support": "reel"}, "latent_support must be 'real'"),
+        ({"latent_support": [5]}, "latent_support must be 'real'.* got 5"),
         (
             {"latent_support": ("categorical", 2)},
             r"latent_support \('categorical', 2\)",
@@ -348,6 +355,9 @@ def where_of_a_scalar(params, z, x):
         (LOCAL | {"term_columns": [[0, 1]]}, r"term_columns must hold.* 0\.\.0"),
         (LOCAL | {"term_columns": [[-1]]}, "term_columns must hold"),
         (LOCAL | {"term_columns": [[0.5]]}, "term_columns must hold"),
+        (LOCAL | {"term_columns": 5, "regressor": None}, "term_columns must hold"),
+        (LOCAL | {"term_columns": [0], "regressor": None}, "term_columns must hold"),
+        (LOCAL | {"term_columns": [], "regressor": None}, "term_columns must hold"),
         (LOCAL | {"term_columns": [[0], [0]]}, r"must return shape \(200, 2\)"),
         ({"regressor": 3}, "regressor must be an AmortisedGradientRegressor, got 3"),
         ({"regressor": AmortisedGradientRegressor("sine")}, "features must be"),
@@ -368,6 +378,7 @@ def test_parameters_that_are_no_use(options, message):
     [
         (FactorAnalysisModel(0), "n_components must be a positive int"),
         (GaussianMixtureModel(1.5), "n_components must be a positive int"),
+        (HiddenMarkovModel(2, n_steps=0), "n_steps must be a positive int"),
         (object(), "model must be a LatentVariableModel instance"),
         (FactorAnalysisModel, "model must be a LatentVariableModel instance"),
     ],
@@ -375,6 +386,58 @@ def test_parameters_that_are_no_use(options, message):
 def test_models_that_are_no_use(model, message):
     with pytest.raises(ValueError, match=message):
         WakeSleepFitter(model=model, **QUICK).fit(X)
+
+
+@pytest.mark.parametrize("value", [onp.zeros(1), onp.zeros(3), None, onp.nan])
+def test_a_prior_of_the_parameters_is_one_finite_number(value):
+    class Prior(Shift):
+        def log_prior_params(self, params):
+            return value
+
+    message = "Prior.log_prior_params must return a finite number"
+    with pytest.raises(ValueError, match=message):
+        WakeSleepFitter(model=Prior(), **QUICK).fit(X)
+
+
+def test_parameters_without_entries_are_left_alone():
+    start = {"mu": onp.zeros(2), "none": onp.zeros((3, 0))}
+    for gradient in ("joint", "likelihood"):
+        fitter = fit(init_params=start, gradient=gradient, regressor=None)
+        assert fitter.params_["none"].shape == (3, 0)
+
+
+def test_a_sampler_may_use_its_arrays_again():
+    buffers = {}
+
+    def reusing(params, n_samples, rng):
+        z, x = sampler(params, n_samples, rng)
+        z_buffer, x_buffer = buffers.setdefault(
+            n_samples, (onp.empty_like(z), onp.empty_like(x))
+        )
+        z_buffer[:], x_buffer[:] = z, x
+        return z_buffer, x_buffer
+
+    fitter = fit(sampler=reusing, scoring="energy", gradient="joint")
+    before = fitter.score_samples(X), fitter.transform(X)
+    fitter.sample(1000)
+    onp.testing.assert_array_equal(fitter.score_samples(X), before[0])
+    onp.testing.assert_array_equal(fitter.transform(X), before[1])
+
+
+def test_a_function_of_the_latents_may_write_to_them():
+    options = {"scoring": "energy", "gradient": "joint", "latent_support": "any"}
+    fitter = fit(**options)
+    before = fitter.transform(X)
+
+    def in_place(z):
+        z **= 2
+        return z
+
+    squares = fitter.posterior_expectation(X, in_place)
+    onp.testing.assert_array_equal(
+        squares, fitter.posterior_expectation(X, lambda z: z**2)
+    )
+    onp.testing.assert_array_equal(fitter.transform(X), before)
 
 
 def test_a_step_that_is_far_too_long_ends():

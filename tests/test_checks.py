@@ -1,12 +1,14 @@
 """check_model and the dry run of a fit: planted mistakes, and none."""
 
 import re
+import warnings
 
 import autograd.numpy as np
 import numpy as onp
 import pytest
 from scipy.special import gammaln
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from toys import Chain, Shift, log_normal
 
 from amortsk import WakeSleepFitter, check_model
@@ -19,6 +21,7 @@ from amortsk.models import (
 )
 from amortsk.sleep import draw
 
+SEED = onp.random.SeedSequence(0)
 X = onp.random.default_rng(0).standard_normal((100, 3)) * [0.5, 1.0, 2.0]
 SCORE = r"mean score of parameter '(\w+)' is ([\d.]+) standard errors from zero"
 PRIOR = r"weights latents so that (the mean(?: square)?) of .* is off by ([\d.]+) stand"
@@ -26,6 +29,8 @@ PRIOR = r"weights latents so that (the mean(?: square)?) of .* is off by ([\d.]+
 
 def lost_prior(base):
     class LostPrior(base):
+        natural_params = None
+
         def log_joint(self, params, z, x):
             return super().log_joint(params, z, x) - self.log_prior(params, z)
 
@@ -34,6 +39,8 @@ def lost_prior(base):
 
 def wrong_sign(base, name):
     class WrongSign(base):
+        natural_params = None
+
         def log_joint(self, params, z, x):
             return super().log_joint({**params, name: -params[name]}, z, x)
 
@@ -246,25 +253,135 @@ def shifted_in_place(params):
     params["mu"] += 0.1
 
 
+class Careless(Shift):
+    """Changes its params, after it has used them."""
+
+    def __init__(self, method, change):
+        self.method, self.change = method, change
+
+    def _changed(self, method, params, *arguments):
+        result = getattr(super(), method)(params, *arguments)
+        if method == self.method:
+            self.change(params)
+        return result
+
+    def sample(self, params, n_samples, rng):
+        return self._changed("sample", params, n_samples, rng)
+
+    def log_prior(self, params, z):
+        return self._changed("log_prior", params, z)
+
+    def log_joint(self, params, z, x):
+        return self._changed("log_joint", params, z, x)
+
+
+METHODS = pytest.mark.parametrize("method", ["sample", "log_prior", "log_joint"])
+
+
+@METHODS
 @pytest.mark.parametrize(
-    "change, name",
+    "change",
     [
-        (shifted_in_place, "mu"),
-        (lambda params: params.pop("mu"), "mu"),
-        (lambda params: params.update(cache=1.0), "cache"),
+        lambda params: params.pop("mu"),
+        lambda params: params.update(mu=params["mu"] + 1.0),
+        lambda params: params.update(cache=1.0),
     ],
 )
-def test_a_sampler_must_leave_params_alone(change, name):
-    class Careless(Shift):
-        def sample(self, params, n_samples, rng):
-            drawn = super().sample(params, n_samples, rng)
-            change(params)
-            return drawn
+def test_the_dict_of_params_is_the_functions_own(method, change):
+    options = {"max_iter": 3, "n_sleep": 50, "random_state": 0}
+    x = Shift().sample({"mu": 1.0}, 50, onp.random.default_rng(0))[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        careful = WakeSleepFitter(model=Shift(), **options).fit(x)
+        careless = WakeSleepFitter(model=Careless(method, change), **options).fit(x)
+    careless.sample()
+    assert careless.params_ == careful.params_
 
+
+@pytest.mark.parametrize("method", ["sample", "log_prior"])
+def test_params_cannot_be_written_to(method):
     params = {"mu": onp.zeros(())}
-    with pytest.raises(ValueError, match=rf"leave params alone.*\['{name}'\]"):
-        dry_run(Careless(), params, 1, onp.random.SeedSequence(0))
+    with pytest.raises(ValueError, match="read-only.* must leave params as they are"):
+        dry_run(Careless(method, shifted_in_place), params, 1, SEED)
     assert params == {"mu": 0.0}
+
+
+class Natural(Shift):
+    """x | z ~ N(mu + z, 1), by natural parameters too."""
+
+    def natural_params(self, params, z):
+        return ((params["mu"] + z)[:, None],)
+
+    def log_normalizer(self, params, z):
+        return 0.5 * (params["mu"] + z)[:, None] ** 2
+
+    def sufficient_statistics(self, x):
+        return (x,)
+
+
+class DoubleNormalizer(Natural):
+    def log_normalizer(self, params, z):
+        return 2 * super().log_normalizer(params, z)
+
+
+class FlatNormalizer(Natural):
+    def log_normalizer(self, params, z):
+        return super().log_normalizer(params, z)[:, 0]
+
+
+class OneStatisticMore(Natural):
+    def sufficient_statistics(self, x):
+        return (x, x**2)
+
+
+class FlatStatistics(Natural):
+    def sufficient_statistics(self, x):
+        return (x[:, 0],)
+
+
+def test_natural_parameters_agree_with_the_log_joint():
+    dry_run(Natural(), {"mu": onp.ones(())}, 1, SEED)
+    for wrong in (DoubleNormalizer, FlatNormalizer, OneStatisticMore, FlatStatistics):
+        with pytest.raises(ValueError, match="natural_params and suff.* must give"):
+            dry_run(wrong(), {"mu": onp.ones(())}, 1, SEED)
+
+
+class Exact(Shift):
+    def __init__(self, exact):
+        self.exact = exact
+
+    def exact_log_likelihood(self, params, X):
+        return self.exact(log_normal(X[:, 0], params["mu"], onp.sqrt(2)))
+
+
+@pytest.mark.parametrize(
+    "wrong", [onp.sum, lambda p: p[:, None], lambda p: p[1:], lambda p: None]
+)
+def test_the_shape_of_an_exact_likelihood_is_checked(wrong):
+    dry_run(Exact(lambda p: p), {"mu": onp.zeros(())}, 1, SEED)
+    with pytest.raises(
+        ValueError, match=r"exact_log_likelihood must return shape \(200"
+    ):
+        dry_run(Exact(wrong), {"mu": onp.zeros(())}, 1, SEED)
+
+
+def test_data_are_not_the_models_to_change():
+    class Writes(Exact):
+        def init_params(self, X, rng):
+            X[:] = 0
+            return super().init_params(X, rng)
+
+        def exact_log_likelihood(self, params, X):
+            X -= params["mu"]
+            return log_normal(X[:, 0], 0.0, onp.sqrt(2))
+
+    x = onp.random.default_rng(0).standard_normal((50, 1))
+    before = x.copy()
+    model = Writes(lambda p: p)
+    check_model(model, x, random_state=0)
+    fitter = WakeSleepFitter(model=model, n_sleep=50, random_state=0)
+    fitter.partial_fit(x).score(x)
+    onp.testing.assert_array_equal(x, before)
 
 
 def test_latents_of_any_kind_are_checked_by_scores_alone():

@@ -196,7 +196,7 @@ def test_output_may_be_a_data_frame():
         ],
         *[
             ({"groups": g}, "groups")
-            for g in (3, [["a"]], [[[0]]], [[True, False, True]])
+            for g in (3, [["a"]], [[[0]]], [[True, False, True]], [[0, 1, 0]])
         ],
     ],
     ids=str,

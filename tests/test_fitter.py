@@ -685,8 +685,17 @@ def test_every_epoch_has_a_random_order_of_its_own(X, wakes):
 
 def test_partial_fit_does_not_ask_for_max_iter(X):
     fitter = fitter_of(Bounded(), gradient="importance", batch_size=40, max_iter=1)
-    fitter.partial_fit(np.vstack([X, [[20.0]]]))
+    with pytest.warns(UserWarning, match="25% of the steps were skipped"):
+        fitter.partial_fit(np.vstack([X, [[20.0]]]))
     assert fitter.history_["n_skipped"].sum() == 1
+
+
+def test_partial_fit_to_nothing_but_impossible_rows(X):
+    fitter = fitter_of(Bounded(), gradient="importance", batch_size=40).partial_fit(X)
+    before = fitter.params_
+    with pytest.raises(ValueError, match="4 steps in a row had no finite gradient"):
+        fitter.partial_fit(np.full((150, 1), 20.0))
+    assert fitter.params_ is before
 
 
 def test_partial_fit_takes_the_learning_rate_that_is_set(X):
@@ -742,13 +751,17 @@ def test_rows_that_are_impossible(X):
     fitter = fitter_of(Bounded(), gradient="importance", max_iter=1)
     fitter.fit(X).fit(np.vstack([X, [[20.0]]]))
     some = np.array([[0.5], [20.0], [1.0]])
-    with pytest.warns(UserWarning, match=r"1 rows of X are impossible.*\[20.\]"):
+    with pytest.warns(
+        UserWarning, match=r"rows of X are impossible under the model, 1.*\[20.\]"
+    ):
         scores = fitter.score_samples(some)
     assert scores[1] == -np.inf and np.isfinite(scores[[0, 2]]).all()
     alone = fitter.score_samples(some[[0, 2]])
     np.testing.assert_allclose(scores[[0, 2]], alone, rtol=1e-12)
     for method in (fitter.transform, fitter.score_gradient):
-        with pytest.raises(ValueError, match=r"1 rows of X are impossible.*\[20.\]"):
+        with pytest.raises(
+            ValueError, match=r"rows of X are impossible under the model, 1.*\[20.\]"
+        ):
             method(some)
 
 
@@ -873,6 +886,14 @@ def test_warnings_point_at_the_call(X):
     with pytest.warns(ConvergenceWarning) as record:
         fitter.fit(X + 5)
     assert record[0].filename == __file__
+
+
+def test_warnings_of_scores_point_at_the_call(X):
+    fitter = fitter_of(Bounded(), gradient="importance").fit(X)
+    for method in (fitter.score_samples, fitter.score):
+        with pytest.warns(UserWarning, match="impossible") as record:
+            method(np.vstack([X, [[20.0]]]))
+        assert [warning.filename for warning in record] == [__file__]
 
 
 def test_converged_at_the_optimum(X):

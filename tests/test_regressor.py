@@ -12,6 +12,7 @@ from scipy.spatial.distance import pdist
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.kernel_ridge import KernelRidge
@@ -313,6 +314,10 @@ def test_shapes_of_gradient_arguments_are_checked():
     params = {"a": np.ones(2), "b": np.ones(())}
     with pytest.raises(ValueError, match=r"func must return .* shape \(119,\)"):
         fitted.gradient(lambda p: targets(p, X[1:]), params, queries)
+    with pytest.raises(ValueError, match=r"func must return an array .* got list"):
+        fitted.gradient(lambda p: [p["b"] * v for v in y], params, queries)
+    with pytest.raises(ValueError, match="NaN"):
+        fitted.smoother_weights(queries, np.full(17, np.nan))
     with pytest.raises(ValueError, match=r"sample_weight must have shape \(17,\)"):
         fitted.smoother_weights(queries, np.ones(16))
     with pytest.raises(ValueError, match=r"sample_weight must have shape \(17,\)"):
@@ -621,7 +626,7 @@ def test_grid_search_over_the_bandwidth():
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        *[({"features": f}, "features") for f in ("rff", 3, "None")],
+        *[({"features": f}, "features") for f in ("rff", 3, "None", np.eye(3))],
         *[({"n_components": n}, "n_components") for n in (0, -3, 2.5, "3", None)],
         *[
             ({"n_components": n, "features": "nystroem"}, "n_components")
@@ -650,6 +655,24 @@ def test_a_bad_parameter_is_named(options, name):
     X, y, _ = data(n=20)
     with pytest.raises(ValueError, match=name):
         regressor(**{"features": "fourier", **options}).fit(X, y)
+
+
+@pytest.mark.parametrize("estimator", [regressor(gamma=-1), regressor(trend=3)])
+def test_what_never_was_fitted_says_so(estimator):
+    X, y, _ = data(n=20)
+    with pytest.raises(ValueError, match="must be"):
+        estimator.fit(X, y)
+    with pytest.raises(NotFittedError):
+        estimator.predict(X)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda X: X[:, 0], lambda X: X[1:], lambda X: X * np.nan]
+)
+def test_a_map_to_no_features_is_named(function):
+    X, y, _ = data(n=20)
+    with pytest.raises(ValueError, match="features must map 20 rows .* Function"):
+        AmortisedGradientRegressor(FunctionTransformer(function)).fit(X, y)
 
 
 def test_a_trend_of_too_many_columns_is_an_error():

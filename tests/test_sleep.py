@@ -101,6 +101,17 @@ def test_results_do_not_depend_on_the_number_of_jobs():
         np.testing.assert_array_equal(np.concatenate(other), np.concatenate(results[0]))
 
 
+def overflowing(draws):
+    return np.exp(1e3 + draws.x[:, 0])
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_overflow_is_no_warning_in_any_process(n_jobs, capfd):
+    sleep = Sleep(model(), SHIFT, 25, seed(), chunk_rows=10, n_jobs=n_jobs)
+    assert np.isinf(np.concatenate(list(sleep.map(overflowing)))).all()
+    assert "overflow" not in capfd.readouterr().err
+
+
 def test_every_pass_sees_the_same_draws():
     sleep = Sleep(model(), SHIFT, 25, seed(), chunk_rows=10)
     first, second = (list(sleep.map(first_column)) for _ in range(2))

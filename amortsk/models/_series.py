@@ -24,6 +24,7 @@ class SeriesModel(LatentVariableModel):
         """Columns of the window around each step, (n_steps, width); None without."""
         if self.half_width is None:
             return None
+        check_positive_int("n_steps", self.n_steps)
         steps = windows(self.n_steps, self.half_width)[:, :, np.newaxis]
         columns = steps * self.n_outputs + np.arange(self.n_outputs)
         return np.where(steps < 0, -1, columns).reshape(self.n_steps, -1)
