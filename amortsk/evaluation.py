@@ -253,8 +253,8 @@ class Posterior:
 def _impossible(x):
     return (
         f"rows of X are impossible under the model, {len(x)} of them, the first "
-        f"{x[0]}: their log-joint is not finite at any latents tried. If they are possible, "
-        "raise n_sleep or n_proposals"
+        f"{x[0]}: their log-joint is not finite at any latents tried. If they are "
+        "possible, raise n_sleep or n_proposals"
     )
 
 
