@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from amortsk.candidates import Candidates
 from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
-from amortsk.latents import map_parts, parts, repeat, take
+from amortsk.latents import as_columns, map_parts, parts, repeat, take
 from amortsk.model import provides
 from amortsk.pairs import (
     flatten,
@@ -83,8 +83,8 @@ class Posterior:
         self.with_prior = provides(model, "log_prior")
         # The range of integers that are not declared is that of the draws.
         self.families = [
-            Categorical(0, support, part) if support[0] == "categorical" else None
-            for support, part in zip(supports, parts(draws.z), strict=True)
+            Categorical(0, s, as_columns(part)) if s[0] == "categorical" else None
+            for s, part in zip(supports, parts(draws.z), strict=True)
         ]
         self.proposal = None
         self.scaling = column_scaling(block.rows(draws.x))
@@ -102,13 +102,10 @@ class Posterior:
 
     def latents(self, z):
         """Latents as numbers, (n, n_terms, k); integers as indicators of values."""
-        columns = [
-            (family.targets([part]) if family else part).reshape(
-                len(part), self.block.n_terms, -1
-            )
-            for part, family in zip(parts(z), self.families, strict=True)
-        ]
-        return np.concatenate(columns, axis=2, dtype=np.float64)
+        pairs = zip(map(as_columns, parts(z)), self.families, strict=True)
+        numbers = [family.targets([part]) if family else part for part, family in pairs]
+        by_term = [part.reshape(len(part), self.block.n_terms, -1) for part in numbers]
+        return np.concatenate(by_term, axis=2, dtype=np.float64)
 
     def means(self, X):
         """Posterior means of the latents, (n, k); of integers, probabilities."""

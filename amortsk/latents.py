@@ -40,9 +40,9 @@ def concatenate(draws, axis=0):
     return rebuild(draws[0], [np.concatenate(column, axis) for column in columns])
 
 
-def as_columns(part):
-    """A part with all but its leading axis flattened, shape (n, k)."""
-    return part.reshape(len(part), -1)
+def as_columns(part, n_leading=1):
+    """A part with all but its leading axes flattened, shape (n, k) or (m, K, k)."""
+    return part.reshape(*part.shape[:n_leading], -1)
 
 
 def check_latents(z, n_samples, source):

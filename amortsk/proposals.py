@@ -102,20 +102,19 @@ class Real:
     as a dict, by index of the part.
     """
 
-    def __init__(self, supports, arrays, tail_weight):
+    def __init__(self, supports, columns, tail_weight):
         self.indices, self.supports = list(supports), list(supports.values())
-        arrays = [arrays[i] for i in self.indices]
-        self.shapes = [array.shape[1:] for array in arrays]
-        self.sizes = [int(np.prod(shape)) for shape in self.shapes]
-        self.n_targets = sum(self.sizes)
         self.tail_weight = tail_weight
-        line = self.targets(arrays)
+        columns = [columns[i] for i in self.indices]
+        self.edges = np.cumsum([part.shape[1] for part in columns])
+        line = self.targets(columns)
+        self.n_targets = line.shape[1]
         margin = MARGIN * line.std(0)
         self.range = line.min(0) - margin, line.max(0) + margin
 
-    def targets(self, arrays):
-        pairs = zip(map(as_columns, arrays), self.supports, strict=True)
-        return np.hstack([_to_line(*pair) for pair in pairs])
+    def targets(self, columns):
+        pairs = zip(columns, self.supports, strict=True)
+        return np.concatenate([_to_line(*pair) for pair in pairs], axis=-1)
 
     def fit_residuals(self, scatter, n_samples, degrees_of_freedom):
         k = self.n_targets
@@ -138,19 +137,11 @@ class Real:
 
     def draw(self, moments, noise):
         line = moments[:, np.newaxis] + noise @ self.root.T
-        arrays = np.split(line, np.cumsum(self.sizes)[:-1], axis=2)
-        triples = zip(arrays, self.supports, self.shapes, strict=True)
-        return [
-            _from_line(array, support).reshape(*array.shape[:2], *shape)
-            for array, support, shape in triples
-        ]
+        pairs = zip(np.split(line, self.edges[:-1], axis=2), self.supports, strict=True)
+        return [_from_line(*pair) for pair in pairs]
 
-    def log_density(self, moments, arrays):
-        flat = [array.reshape(*array.shape[:2], -1) for array in arrays]
-        pairs = list(zip(flat, self.supports, strict=True))
-        line = np.concatenate([_to_line(*pair) for pair in pairs], axis=2)
-        log_jacobian = sum(_log_jacobian(*pair) for pair in pairs)
-        residual = line - moments[:, np.newaxis]
+    def log_density(self, moments, columns):
+        residual = self.targets(columns) - moments[:, np.newaxis]
         whitened = linalg.solve_triangular(
             self.root, residual.reshape(-1, self.n_targets).T, lower=True
         )
@@ -165,7 +156,8 @@ class Real:
                 - 0.5 * (TAIL_DF + k) * np.log1p(squares / TAIL_DF)
             )
             log_q = _mixture(log_q, self.tail_weight, log_t)
-        return log_q - self.log_det + log_jacobian
+        pairs = zip(columns, self.supports, strict=True)
+        return log_q - self.log_det + sum(_log_jacobian(*pair) for pair in pairs)
 
 
 class Categorical:
@@ -175,20 +167,17 @@ class Categorical:
     nonsense, so categories are those declared, or those seen in the sleep draws.
     """
 
-    def __init__(self, index, support, array):
-        self.indices = [index]
-        self.shape = array.shape[1:]
-        self.n_columns = int(np.prod(self.shape))
+    def __init__(self, index, support, z):
+        self.indices, self.n_columns = [index], z.shape[1]
         self.low, n = 0, support[1]
         if n is None:
-            self.low, n = int(array.min()), int(array.max()) - int(array.min()) + 1
+            self.low, n = int(z.min()), int(z.max()) - int(z.min()) + 1
         self.n_categories = int(n)
         self.n_targets = self.n_columns * self.n_categories
 
-    def targets(self, arrays):
+    def targets(self, columns):
         categories = self.low + np.arange(self.n_categories)
-        one_hot = as_columns(arrays[0])[..., np.newaxis] == categories
-        return one_hot.reshape(len(one_hot), -1).astype(np.float64)
+        return as_columns(columns[0][..., np.newaxis] == categories).astype(np.float64)
 
     def probabilities(self, moments):
         p = moments.reshape(len(moments), self.n_columns, self.n_categories)
@@ -200,12 +189,11 @@ class Categorical:
 
     def draw(self, moments, noise):
         cumulative = np.cumsum(self.probabilities(moments), 2)[:, np.newaxis, :, :-1]
-        z = self.low + np.sum(noise[..., np.newaxis] > cumulative, -1)
-        return [z.reshape(*z.shape[:2], *self.shape)]
+        return [self.low + np.sum(noise[..., np.newaxis] > cumulative, -1)]
 
-    def log_density(self, moments, arrays):
+    def log_density(self, moments, columns):
         log_p = np.log(self.probabilities(moments))
-        z = arrays[0].reshape(*arrays[0].shape[:2], self.n_columns) - self.low
+        z = columns[0] - self.low
         inside = (z >= 0) & (z < self.n_categories)
         m, c = np.arange(len(z))[:, np.newaxis, np.newaxis], np.arange(self.n_columns)
         values = log_p[m, c, np.clip(z, 0, self.n_categories - 1)]
@@ -218,14 +206,12 @@ class Unit:
     In part uniform where the prior density is unknown, which bounds the weights.
     """
 
-    def __init__(self, index, array, uniform_weight):
-        self.indices = [index]
+    def __init__(self, index, z, uniform_weight):
+        self.indices, self.n_targets = [index], z.shape[1]
         self.uniform_weight = uniform_weight
-        self.shape = array.shape[1:]
-        self.n_targets = int(np.prod(self.shape))
 
-    def targets(self, arrays):
-        return as_columns(arrays[0])
+    def targets(self, columns):
+        return columns[0]
 
     def _direction_and_concentration(self, moments):
         k = self.n_targets
@@ -251,8 +237,7 @@ class Unit:
         tangent = noise[..., 1:]
         tangent = tangent - np.sum(tangent * mean, 2, keepdims=True) * mean
         tangent = tangent / np.linalg.norm(tangent, axis=2, keepdims=True)
-        z = np.cos(angle) * mean + np.sin(angle) * tangent
-        return [z.reshape(*z.shape[:2], *self.shape)]
+        return [np.cos(angle) * mean + np.sin(angle) * tangent]
 
     def _angle_distribution(self, kappa):
         log_density = kappa[:, np.newaxis] * (np.cos(ANGLES) - 1)
@@ -260,7 +245,7 @@ class Unit:
         cdf = np.cumsum(0.5 * (density[:, 1:] + density[:, :-1]), 1)
         return np.hstack([np.zeros((len(cdf), 1)), cdf / cdf[:, -1:]])
 
-    def log_density(self, moments, arrays):
+    def log_density(self, moments, columns):
         direction, kappa = self._direction_and_concentration(moments)
         kappa = np.maximum(kappa, 1e-8)
         order = self.n_targets / 2 - 1
@@ -270,8 +255,7 @@ class Unit:
             - (order + 1) * np.log(2 * np.pi)
             - _log_ive(order, kappa)
         )
-        z = arrays[0].reshape(*arrays[0].shape[:2], -1)
-        cosine = np.einsum("mkd,md->mk", z, direction)
+        cosine = np.einsum("mkd,md->mk", columns[0], direction)
         log_q = log_norm[:, np.newaxis] + kappa[:, np.newaxis] * (cosine - 1)
         return _mixture(log_q, self.uniform_weight, uniform)
 
@@ -290,27 +274,28 @@ class Proposal:
     """
 
     def __init__(self, supports, z, with_prior):
-        arrays = parts(z)
+        columns = [as_columns(part) for part in parts(z)]
         tail_weight = 0.0 if with_prior else TAIL_WEIGHT
         self.like, self.families = z, []
         real = {}
         for i, support in enumerate(supports):
             if support == "unit":
-                self.families.append(Unit(i, arrays[i], tail_weight))
+                self.families.append(Unit(i, columns[i], tail_weight))
             elif support[0] == "categorical":
-                self.families.append(Categorical(i, support, arrays[i]))
+                self.families.append(Categorical(i, support, columns[i]))
             else:
                 real[i] = support
         if real:
-            self.families.append(Real(real, arrays, tail_weight))
+            self.families.append(Real(real, columns, tail_weight))
         edges = np.cumsum([0, *(family.n_targets for family in self.families)])
         self.slices = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
     def targets(self, z):
         """Statistics T(z) whose conditional means are regressed, (n, n_targets)."""
-        arrays = parts(z)
-        columns = [f.targets([arrays[i] for i in f.indices]) for f in self.families]
-        return np.hstack(columns)
+        columns = [as_columns(part) for part in parts(z)]
+        return np.hstack(
+            [f.targets([columns[i] for i in f.indices]) for f in self.families]
+        )
 
     def fit_residuals(self, scatter, n_samples, degrees_of_freedom):
         """Residual covariance of real latents, from the residuals' scatter matrix."""
@@ -336,18 +321,18 @@ class Proposal:
 
     def draw(self, moments, noise):
         """Latents whose arrays have shape (n_queries, n_draws, ...)."""
-        arrays = [None] * len(parts(self.like))
+        arrays = parts(self.like)
         for family, s, eps in zip(self.families, self.slices, noise, strict=True):
             drawn = family.draw(moments[:, s], eps)
-            for i, array in zip(family.indices, drawn, strict=True):
-                arrays[i] = array
+            for i, z in zip(family.indices, drawn, strict=True):
+                arrays[i] = z.reshape(*z.shape[:2], *arrays[i].shape[1:])
         return rebuild(self.like, arrays)
 
     def log_density(self, moments, z):
         """log q(z | x) of latents with arrays (n_queries, n_draws, ...)."""
-        arrays = parts(z)
+        columns = [as_columns(part, 2) for part in parts(z)]
         return sum(
-            family.log_density(moments[:, s], [arrays[i] for i in family.indices])
+            family.log_density(moments[:, s], [columns[i] for i in family.indices])
             for family, s in zip(self.families, self.slices, strict=True)
         )
 
