@@ -6,6 +6,7 @@ and autograd runs over weighted sums.
 """
 
 import copy
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -31,16 +32,11 @@ from amortsk.proposals import Proposal, normalise
 from amortsk.regression import mean_weights
 from amortsk.sleep import Draws
 
-# Directions whose scores choose bandwidth and ridge.
+# Directions whose scores choose bandwidth and ridge: at least one for every parameter.
 N_DIRECTIONS = 8
 # Iterations a proposal serves: a stale one is as valid as a fresh one.
 PROPOSAL_LIFE = 5
 MIN_EFFECTIVE_SAMPLE_SIZE, POOR_SAMPLE_SIZE = 10, 5
-
-
-def n_directions(names):
-    """How many directions are tried: at least one for every parameter."""
-    return max(N_DIRECTIONS, len(names))
 
 
 class Estimate(NamedTuple):
@@ -110,19 +106,12 @@ class Estimator:
     def targets(self, params, draws, wake, rng):
         """What is regressed: projections of the score on random directions."""
         function = log_joint_terms if self.regression.is_local else log_joint
+        function = partial(function, self.model, z=draws.z, x=draws.x)
         names = self.free(params)
-        return np.stack(
-            [
-                directional_score(
-                    lambda p: function(self.model, p, draws.z, draws.x),
-                    params,
-                    names[k % len(names)],
-                    rng,
-                )
-                for k in range(n_directions(names))
-            ],
-            axis=-1,
-        )
+        n_directions = max(N_DIRECTIONS, len(names))
+        directions = [names[k % len(names)] for k in range(n_directions)]
+        scores = [directional_score(function, params, name, rng) for name in directions]
+        return np.stack(scores, axis=-1)
 
 
 class Joint(Estimator):
@@ -212,12 +201,9 @@ class Likelihood(Estimator):
 
         def score(row):
             x = np.broadcast_to(row, draws.x.shape)
-            return directional_score(
-                lambda p: log_joint(self.model, p, draws.z, x),
-                params,
-                names[rng.integers(len(names))],
-                rng,
-            )
+            name = names[rng.integers(len(names))]
+            function = partial(log_joint, self.model, z=draws.z, x=x)
+            return directional_score(function, params, name, rng)
 
         rows = wake[rng.integers(len(wake), size=N_DIRECTIONS)]
         return np.stack([score(row) for row in rows], axis=-1)
@@ -375,51 +361,46 @@ class Auto:
         self.importance = importance
 
     def select(self, params, sleep, wake, rng):
-        """Choose the estimator, then its bandwidth and ridge."""
-        if self.joint.regression.is_local:
-            self.current = self.joint
-            self.reason = "the log-joint is a sum of local terms"
-        else:
-            for estimator in self.importance:
-                estimator.select(params, sleep, wake, rng)
-                size = self._grow(estimator, params, sleep, wake, rng)
-                if size >= MIN_EFFECTIVE_SAMPLE_SIZE:
-                    self.current = estimator
-                    self.reason = (
-                        f"the effective sample size of {estimator.candidates_are} is "
-                        f"{size:.0f}"
-                    )
-                    return
-            self.current = self.likelihood
-            self.current.select(params, sleep, wake, rng)
-            self.reason = (
-                "importance weights have an effective sample size below "
-                f"{MIN_EFFECTIVE_SAMPLE_SIZE}"
-            )
-            if not self._likelihood_weighs_the_impossible(params, sleep, wake, rng):
-                return
-            self.current = self.joint
-            self.reason += ", and some latents exclude some data"
-        self.current.select(params, sleep, wake, rng)
+        """Choose the estimator, and its bandwidth and ridge."""
+        self.current, self.reason = self._pick(params, sleep, wake, rng)
 
-    def _likelihood_weighs_the_impossible(self, params, sleep, wake, rng):
+    def _pick(self, *arguments):
+        """An estimator, its bandwidth and ridge chosen, and why; as `select`."""
+        if self.joint.regression.is_local:
+            self.joint.select(*arguments)
+            return self.joint, "the log-joint is a sum of local terms"
+        for estimator in self.importance:
+            estimator.select(*arguments)
+            size, name = self._grow(estimator, *arguments), estimator.candidates_are
+            if size >= MIN_EFFECTIVE_SAMPLE_SIZE:
+                return estimator, f"the effective sample size of {name} is {size:.0f}"
+        reason = (
+            "importance weights have an effective sample size below "
+            f"{MIN_EFFECTIVE_SAMPLE_SIZE}"
+        )
+        self.likelihood.select(*arguments)
+        if not self._likelihood_weighs_the_impossible(*arguments):
+            return self.likelihood, reason
+        self.joint.select(*arguments)
+        return self.joint, f"{reason}, and some latents exclude some data"
+
+    def _likelihood_weighs_the_impossible(self, *arguments):
         """Whether sleep latents exclude some of the data, and not all of it.
 
         The regression gives such pairs weight all the same.
         """
         if has_natural_params(self.likelihood.model):
             return False
-        estimate = self.likelihood.estimate(params, sleep, wake, rng)
+        estimate = self.likelihood.estimate(*arguments)
         return not np.isfinite(estimate.objective) and estimate.is_usable
 
-    def _grow(self, estimator, params, sleep, wake, rng):
+    def _grow(self, estimator, *arguments):
         """Effective sample size, with more proposals while it is too small."""
         start = self.joint.n_proposals
         for factor in estimator.budget_factors:
             estimator.n_proposals = max(estimator.n_proposals, factor * start)
             try:
-                estimate = estimator.estimate(params, sleep, wake, rng)
-                size = estimate.effective_sample_size
+                size = estimator.estimate(*arguments).effective_sample_size
             except FloatingPointError:
                 size = 0.0
             if size >= MIN_EFFECTIVE_SAMPLE_SIZE:
@@ -471,17 +452,14 @@ def make_estimator(gradient, model, regression, whole, n_proposals, supports):
         # Each searches bandwidths near the last one it chose itself.
         own = Likelihood(model, copy.copy(whole), n_proposals)
         return Auto(Joint(*local), own, importance)
-    if gradient == "importance":
-        if not importance:
-            raise ValueError(
-                "gradient='importance' needs log_prior where latent_support is 'any'"
-            )
-        return importance[0]
-    if gradient == "likelihood":
-        return Likelihood(*arguments)
-    for estimator in (Direct, Joint):
+    if gradient == "importance" and not importance:
+        raise ValueError(
+            "gradient='importance' needs log_prior where latent_support is 'any'"
+        )
+    regressions = Direct(*local), Joint(*local), Likelihood(*arguments)
+    for estimator in (*regressions, *importance):
         if estimator.name == gradient:
-            return estimator(*local)
+            return estimator
     raise ValueError(
         "gradient must be 'auto', 'direct', 'joint', 'likelihood' or 'importance', "
         f"got {gradient!r}"
