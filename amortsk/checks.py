@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.utils import check_array, check_random_state
 
-from amortsk.latents import concatenate, map_parts, repeat, take
+from amortsk.latents import concatenate, repeat, take
 from amortsk.model import (
     LatentVariableModel,
     call,
@@ -273,7 +273,7 @@ def _log_prior(model, params, seed, pool, support):
     targets = proposal.targets(fit.z)
     mean = targets.mean(0, keepdims=True)
     proposal.fit_residuals((targets - mean).T @ (targets - mean), FIT_DRAWS, 0.0)
-    own = map_parts(lambda part: part[np.newaxis], test.z)
+    own = take(test.z, np.newaxis)
     other = proposal.draw(mean, proposal.noise(rng, 1, TEST_DRAWS))
     shares = []
     for sign, z in ((-1, own), (1, other)):

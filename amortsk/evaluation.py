@@ -140,8 +140,8 @@ class Posterior:
         """Latents (m, K, ...) for rows of X, and their log-density."""
         model, params, z = self.model, self.params, self.draws.z
         if self.proposal is None:
-            sleep = map_parts(lambda part: part[np.newaxis], z)
-            return repeat(sleep, len(x)), log_prior(model, params, z)
+            every = repeat(take(z, np.newaxis), len(x))
+            return every, log_prior(model, params, z)
         moments = self.regressor.predict(self.rows(x))
         # Zero may have either sign.
         seeds = [[self.seed, crc32(row.tobytes())] for row in x + 0.0]

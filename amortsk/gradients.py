@@ -14,7 +14,7 @@ import numpy as np
 from amortsk.autodiff import add
 from amortsk.candidates import Candidates
 from amortsk.design import learns
-from amortsk.latents import map_parts, repeat, take
+from amortsk.latents import repeat, take
 from amortsk.model import has_natural_params, provides
 from amortsk.pairs import (
     directional_score,
@@ -270,14 +270,13 @@ class Importance(Estimator):
     def refit(self, params, sleep, rng):
         """Regress the moments on a sleep set."""
         z = sleep.first.z
-        self.proposal = Proposal(self.supports, z, self.with_prior)
-        (self.fitted,) = self.regression.fit(sleep, rng, self.proposal.targets)
-        fitted, proposal = self.fitted, self.proposal
+        proposal = Proposal(self.supports, z, self.with_prior)
+        (fitted,) = self.regression.fit(sleep, rng, proposal.targets)
 
         def cross(draws):
             return fitted.design.cross(fitted.columns(draws), proposal.targets(draws.z))
 
-        coef = self.coef = fitted.smoother.coef(sum(sleep.map(cross)))
+        coef = fitted.smoother.coef(sum(sleep.map(cross)))
 
         def scatter(draws):
             residual = proposal.targets(draws.z) - fitted.columns(draws) @ coef
@@ -288,6 +287,7 @@ class Importance(Estimator):
             sleep.n_samples,
             fitted.smoother.degrees_of_freedom(rng),
         )
+        self.fitted, self.coef = fitted, coef
         self.candidates = Candidates(self.model, proposal, params, z)
 
     def estimate(self, params, sleep, wake, rng):
@@ -337,7 +337,7 @@ class SleepImportance(Estimator):
             base = log_joint(self.model, params, take(z, first), wake) - log_p[0]
             bound = bound + base - log_w[:, 0]
             return Estimate(float(np.mean(bound)), gradient, sizes)
-        candidates = map_parts(lambda part: part[np.newaxis], z)
+        candidates = take(z, np.newaxis)
         results = []
         for rows in steps(len(wake), n, wake.shape[1]):
             x = wake[rows]
