@@ -185,7 +185,7 @@ def choose(regressor, X, Y, seed, near=None, break_ties=False, always=False):
         if regressor.features is None:
             F = kernel_square_root(F)
         P = design.trend.transform(X)
-        errors = leave_one_out(F, P, Y, alphas.astype(X.dtype))
+        errors = leave_one_out(F, P, Y, alphas)
         by_row.append(errors[0])
         by_target.append(errors[1])
     means = np.mean(by_row, axis=1)

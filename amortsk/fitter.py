@@ -339,8 +339,8 @@ class WakeSleepFitter(
         model = self._make_model()
         regressor = self._make_regressor(X, model)
         if last is None:
-            words = check_random_state(self.random_state).randint(2**31 - 1, size=4)
-            entropy = [int(word) for word in words]
+            rng = check_random_state(self.random_state)
+            entropy = rng.randint(2**31 - 1, size=4).tolist()
         else:
             entropy = last.entropy
         rng = np.random.default_rng(stream(entropy, INIT))
@@ -569,7 +569,6 @@ class WakeSleepFitter(
         return self._scores(X)
 
     def _scores(self, X):
-        check_is_fitted(self)
         X = self._validate(X)
         if self._scoring is None:
             raise ValueError(
@@ -630,7 +629,7 @@ class WakeSleepFitter(
             raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}")
         covariates = self._check_covariates(covariates, n_samples)
         if random_state is None:
-            seed = self._run.seed(SAMPLE, self._n_sampled)
+            seed = stream(self._run.entropy, SAMPLE, self._n_sampled)
             self._n_sampled += 1
         else:
             seed = check_random_state(random_state).randint(2**31 - 1)
@@ -676,7 +675,6 @@ class WakeSleepFitter(
         expectation : ndarray of shape (n_samples, ...)
             Expectations.
         """
-        check_is_fitted(self)
         return self._posterior.expectation(self._validate(X), func)
 
     def transform(self, X):
@@ -692,7 +690,6 @@ class WakeSleepFitter(
         Z : ndarray of shape (n_samples, n_latents)
             Means; for integer latents probabilities of each value.
         """
-        check_is_fitted(self)
         return self._posterior.means(self._validate(X))
 
     def score_gradient(self, X):
@@ -709,10 +706,10 @@ class WakeSleepFitter(
             Like `params_` less the model's fixed ones, arrays of shape
             ``(n_samples, *shape)``.
         """
-        check_is_fitted(self)
         return self._posterior.score_gradient(self._validate(X), self.gradient_)
 
     def _validate(self, X):
+        check_is_fitted(self)
         return validate_data(self, X, dtype=np.float64, reset=False)
 
     def _validate_new(self, X):

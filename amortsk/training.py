@@ -102,13 +102,9 @@ class Training:
         self.window = Window(window)
         self.max_skipped = min(MAX_SKIPPED, n_steps)
 
-    def seed(self, *key):
-        """The child of the run's SeedSequence for one consumer."""
-        return stream(self.entropy, *key)
-
     def rng(self, *key):
-        """A generator on that child."""
-        return np.random.default_rng(self.seed(*key))
+        """A generator on the child of the run's SeedSequence for one consumer."""
+        return np.random.default_rng(stream(self.entropy, *key))
 
     def sleep(self, n_samples=None, key=None):
         """A sleep set at the current parameters; its draws are made when asked for."""
@@ -120,7 +116,7 @@ class Training:
             self.model,
             self.params,
             n_samples,
-            self.seed(*(key or (SLEEP, self.n_iter))),
+            stream(self.entropy, *(key or (SLEEP, self.n_iter))),
             chunk_rows=chunk_rows,
             n_jobs=self.n_jobs,
             pool=self.pool,

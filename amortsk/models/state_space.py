@@ -218,8 +218,7 @@ def canonical_states(steps, latent_dim, rng):
     sides = []
     for rows in (windows_from(0), windows_from(lags)):
         # Few enough components that noise alone does not correlate.
-        n_kept = min(rows.shape[1], max(latent_dim, len(rows) // 10))
-        n_kept = min(n_kept, len(rows))
+        n_kept = min(*rows.shape, max(latent_dim, len(rows) // 10))
         seed = int(rng.integers(2**31))
         pca = PCA(n_kept, whiten=True, svd_solver="full", random_state=seed)
         # Of constant rows the share of each component is not defined.
