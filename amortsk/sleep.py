@@ -61,17 +61,18 @@ class Sleep:
         n_jobs=None,
         pool=None,
     ):
-        self.model, self.params, self.n_samples = model, params, n_samples
+        self.params, self.n_samples, self.n_jobs = params, n_samples, n_jobs
         starts = range(0, n_samples, chunk_rows)
         sizes = [min(chunk_rows, n_samples - start) for start in starts]
-        self.chunks = list(zip(sizes, seed.spawn(len(sizes)), strict=True))
-        self.n_jobs, self.pool = n_jobs, pool
+        pairs = zip(sizes, seed.spawn(len(sizes)), strict=True)
+        # What `draw` takes.
+        self.chunks = [(model, params, *pair, pool) for pair in pairs]
         self.n_redrawn = 0
 
     @cached_property
     def first(self):
         """The first chunk, kept."""
-        first = draw(self.model, self.params, *self.chunks[0], self.pool)
+        first = draw(*self.chunks[0])
         self.n_redrawn = max(self.n_redrawn, first.n_redrawn)
         return first
 
@@ -80,26 +81,22 @@ class Sleep:
         if len(self.chunks) == 1:
             yield function(self.first)
             return
-        tasks = [
-            (function, self.model, self.params, *chunk, self.pool)
-            for chunk in self.chunks
-        ]
         if effective_n_jobs(self.n_jobs) == 1:
             # One chunk at a time: what is summed need not be kept.
-            results = (_apply(*task) for task in tasks)
+            results = (_apply(function, chunk) for chunk in self.chunks)
         else:
-            parallel = Parallel(n_jobs=self.n_jobs)
-            results = parallel(delayed(_apply)(*task) for task in tasks)
+            tasks = (delayed(_apply)(function, chunk) for chunk in self.chunks)
+            results = Parallel(n_jobs=self.n_jobs)(tasks)
         self.n_redrawn = 0
         for result, n_redrawn in results:
             self.n_redrawn += n_redrawn
             yield result
 
 
-def _apply(function, *arguments):
+def _apply(function, chunk):
     # Where another process runs this, the caller's setting is not its own.
     with np.errstate(all="ignore"):
-        draws = draw(*arguments)
+        draws = draw(*chunk)
         return function(draws), draws.n_redrawn
 
 
