@@ -1,5 +1,7 @@
 """The state of the wake-sleep loop between iterations."""
 
+from functools import partial
+
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
@@ -78,13 +80,9 @@ class Training:
         if options.regressor is None:
             whole.set_params(trend=default_trend(n_features, self.n_sleep))
         self.whole = Regression(whole, None, n_features)
+        regressions = self.regression, self.whole
         self.estimator = make_estimator(
-            options.gradient,
-            model,
-            self.regression,
-            self.whole,
-            options.n_proposals,
-            supports,
+            options.gradient, model, *regressions, options.n_proposals, supports
         )
         self.n_iter = 0
         self.next_choice, self.gap = 0, FIRST_GAP
@@ -198,11 +196,8 @@ class Training:
         """Maximum a posteriori, where the model has a prior of its parameters."""
         if not provides(self.model, "log_prior_params"):
             return estimate.objective, estimate.gradient
-        value, pull = pullback(
-            lambda p: call(self.model, "log_prior_params", p),
-            self.params,
-            self.model.fixed_params,
-        )
+        log_prior = partial(call, self.model, "log_prior_params")
+        value, pull = pullback(log_prior, self.params, self.model.fixed_params)
         if np.shape(value) or not np.isfinite(np.asarray(value, dtype=float)):
             raise ValueError(
                 f"{name_of(self.model, 'log_prior_params')} must return a finite "
