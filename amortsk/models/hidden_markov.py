@@ -116,17 +116,13 @@ class HiddenMarkovModel(SeriesModel):
 
     def log_joint_terms(self, params, z, x):
         """Log-density of each step's state and observation, of shape (n, n_steps)."""
-        scale = noise_scale(params)
-        residual = (self.steps(x) - params["means"][z]) / scale[z]
-        emitted = -0.5 * np.sum(residual**2, axis=2) - self._log_scale(scale)[z]
-        return self._log_moves(params, z) + emitted
+        return self._log_moves(params, z) + self._log_emission(params, self.steps(x), z)
 
     def exact_log_likelihood(self, params, X):
         """Log-likelihood of each series by the forward algorithm, of shape (n,)."""
         log_initial, log_transition = self._log_chain(params)
-        scale = noise_scale(params)
-        residual = (self.steps(X)[:, :, np.newaxis] - params["means"]) / scale
-        emitted = -0.5 * np.sum(residual**2, axis=3) - self._log_scale(scale)
+        steps, states = self.steps(X)[:, :, np.newaxis], np.arange(self.n_states)
+        emitted = self._log_emission(params, steps, states)
         forward = log_initial + emitted[:, 0]
         for t in range(1, self.n_steps):
             paths = forward[:, :, np.newaxis] + log_transition
@@ -142,5 +138,9 @@ class HiddenMarkovModel(SeriesModel):
         moves = log_transition[z[:, :-1], z[:, 1:]]
         return np.concatenate([log_initial[z[:, :1]], moves], axis=1)
 
-    def _log_scale(self, scale):
-        return np.sum(np.log(scale), axis=1) + 0.5 * self.n_outputs * LOG_2PI
+    def _log_emission(self, params, x, z):
+        """Log-density of steps x, (..., n_outputs), in states z."""
+        scale = noise_scale(params)
+        residual = (x - params["means"][z]) / scale[z]
+        log_scale = np.sum(np.log(scale), axis=1) + 0.5 * self.n_outputs * LOG_2PI
+        return -0.5 * np.sum(residual**2, axis=-1) - log_scale[z]
