@@ -11,7 +11,8 @@ from amortsk.observation import LOG_2PI
 
 # In uF/cm2, mS/cm2 and mV.
 NAMES = "capacitance g_leak e_leak g_na e_na g_k e_k threshold noise_v noise_x".split()
-START = (2.0, 0.2, -60.0, 40.0, 40.0, 3.0, -80.0, -50.0, 1.0, 30.0)
+VALUES = (2.0, 0.2, -60.0, 40.0, 40.0, 3.0, -80.0, -50.0, 1.0, 30.0)
+START = dict(zip(NAMES, VALUES, strict=True))
 # Before the first step.
 INITIAL_VOLTAGE, INITIAL_GATES = -70.0, np.array([[0.0], [0.8], [0.0]])
 # Steps from each term's own to the observations and currents it is regressed on.
@@ -119,22 +120,21 @@ class HodgkinHuxleyModel(LatentVariableModel):
         ValueError
             If a name is unknown, or a value zero or of the wrong sign.
         """
-        start = dict(zip(NAMES, START, strict=True))
         for name, value in values.items():
-            known = name in start and isinstance(value, Real)
-            if not known or not value * start[name] > 0:
+            known = name in START and isinstance(value, Real)
+            if not known or not value * START[name] > 0:
                 raise ValueError(
-                    f"values must be of {NAMES}, signed as {START}, got "
+                    f"values must be of {NAMES}, signed as {VALUES}, got "
                     f"{name}={value!r}"
                 )
-        values = {**start, **values}
+        values = {**START, **values}
         return {f"log_{name}": np.log(abs(value)) for name, value in values.items()}
 
     def to_values(self, params):
         """Physical values of params, a dict."""
         return {
             name: np.sign(start) * np.exp(params[f"log_{name}"])
-            for name, start in zip(NAMES, START, strict=True)
+            for name, start in START.items()
         }
 
     def init_params(self, X, rng):
