@@ -1,7 +1,6 @@
 """Distributions over functions, given a few of their values."""
 
 import autograd.numpy as np
-import numpy as onp
 
 from amortsk.model import LatentVariableModel
 from amortsk.models._decoder import (
@@ -93,7 +92,7 @@ class NeuralProcessModel(LatentVariableModel):
     @property
     def covariate_columns(self):
         """All columns but the values of the targets."""
-        return onp.arange(3 * self.n_context + 2 * self.n_target)
+        return np.arange(3 * self.n_context + 2 * self.n_target)
 
     def pack(self, contexts, targets):
         """Arrange sets of (position, value) pairs as rows of X.
@@ -121,7 +120,7 @@ class NeuralProcessModel(LatentVariableModel):
             )
         cx, cy, c_filled = _slots(contexts, self.n_context, "context")
         tx, ty, t_filled = _slots(targets, self.n_target, "target")
-        return onp.hstack([cx, cy, c_filled, tx, t_filled, ty])
+        return np.hstack([cx, cy, c_filled, tx, t_filled, ty])
 
     def unpack(self, X):
         """Undo :meth:`pack`, with empty slots.
@@ -133,9 +132,8 @@ class NeuralProcessModel(LatentVariableModel):
             n_target).
         """
         C, T = self.n_context, self.n_target
-        cx, cy, c_filled, tx, t_filled, ty = onp.split(
-            X, onp.cumsum([C, C, C, T, T]), axis=1
-        )
+        edges = np.cumsum([C, C, C, T, T])
+        cx, cy, c_filled, tx, t_filled, ty = np.split(X, edges, axis=1)
         return (cx, cy, c_filled), (tx, ty, t_filled)
 
     def init_params(self, X, rng):
@@ -148,8 +146,8 @@ class NeuralProcessModel(LatentVariableModel):
                 f"X must have {columns} columns, as pack makes them, got {X.shape[1]}"
             )
         (_, _, given), (_, y, filled) = self.unpack(X)
-        masks = onp.hstack([given, filled])
-        if not onp.isin(masks, (0, 1)).all() or not filled.any():
+        masks = np.hstack([given, filled])
+        if not np.isin(masks, (0, 1)).all() or not filled.any():
             raise ValueError(
                 "X must have masks of 0 and 1, as pack makes them, and some target"
             )
@@ -184,7 +182,7 @@ class NeuralProcessModel(LatentVariableModel):
         x, y, filled = contexts
         pairs = np.stack([x.ravel(), y.ravel()], axis=1)
         features = np.reshape(network(params, pairs, "pair_"), (*x.shape, -1))
-        share = filled / onp.maximum(filled.sum(axis=1, keepdims=True), 1)
+        share = filled / np.maximum(filled.sum(axis=1, keepdims=True), 1)
         pooled = np.sum(features * share[:, :, None], axis=1)
         output = network(params, np.tanh(pooled), "set_")
         mean, raw = output[:, : self.n_latent], output[:, self.n_latent :]
@@ -210,19 +208,19 @@ class NeuralProcessModel(LatentVariableModel):
         """Mean and standard deviation of the values of the targets of rows of X."""
         contexts, (positions, _, _) = self.unpack(x)
         # Importance weights repeat every row of data: a context is encoded once.
-        new = onp.append(True, onp.any(x[1:] != x[:-1], axis=1))
-        first, index = onp.flatnonzero(new), onp.cumsum(new) - 1
+        new = np.append(True, np.any(x[1:] != x[:-1], axis=1))
+        first, index = np.flatnonzero(new), np.cumsum(new) - 1
         mean, scale = self.encode(params, [array[first] for array in contexts])
         return self.decode(params, mean[index] + scale[index] * e, positions)
 
     def sample(self, params, n_samples, rng, covariates):
         """Draw latents e and rows of X, given all of a row but its targets' values."""
         e = rng.standard_normal((n_samples, self.n_latent))
-        x = onp.hstack([covariates, onp.zeros((n_samples, self.n_target))])
+        x = np.hstack([covariates, np.zeros((n_samples, self.n_target))])
         mean, scale = self.predict_values(params, e, x)
         _, (_, _, filled) = self.unpack(x)
         y = filled * (mean + scale * rng.standard_normal(mean.shape))
-        return e, onp.hstack([covariates, y])
+        return e, np.hstack([covariates, y])
 
     def log_prior(self, params, e):
         """Log-density of the latents, of shape (n,)."""
@@ -238,9 +236,9 @@ class NeuralProcessModel(LatentVariableModel):
 
 def _slots(sets, n_slots, name):
     """Positions, values and mask of sets of pairs, each of shape (n_rows, n_slots)."""
-    slots = onp.zeros((3, len(sets), n_slots))
+    slots = np.zeros((3, len(sets), n_slots))
     for row, pairs in enumerate(sets):
-        pairs = onp.asarray(pairs, dtype=onp.float64)
+        pairs = np.asarray(pairs, dtype=np.float64)
         if not pairs.size:
             continue
         if pairs.shape[1:] != (2,) or len(pairs) > n_slots:
@@ -248,5 +246,5 @@ def _slots(sets, n_slots, name):
                 f"a {name} must have shape (n_pairs, 2) and at most n_{name}={n_slots} "
                 f"pairs, got shape {pairs.shape}"
             )
-        slots[:, row, : len(pairs)] = *pairs.T, onp.ones(len(pairs))
+        slots[:, row, : len(pairs)] = *pairs.T, np.ones(len(pairs))
     return slots
