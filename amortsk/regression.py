@@ -9,6 +9,7 @@ from sklearn.utils import gen_batches
 
 from amortsk.design import Design, choose, learns
 from amortsk.features import PolynomialTrend
+from amortsk.observation import column_scale
 from amortsk.terms import make_blocks
 
 # Rows used to choose bandwidth and ridge.
@@ -117,18 +118,17 @@ class Regression:
         fitted : list of FittedBlock
         """
         fitted = []
-        for b, block in enumerate(self.blocks):
-            rows = standardised(block, self.scalings[b], sleep.first.x)
+        chosen = zip(self.blocks, self.scalings, self.ranges, self.choices, strict=True)
+        for block, scaling, within, (gamma, _) in chosen:
+            rows = standardised(block, scaling, sleep.first.x)
             seed = int(rng.integers(2**31 - 1))
             if self.learner is not None:
                 # A copy: what was fitted before keeps the features that it had.
                 learned = self.learner.fit(rows, targets(sleep.first.z))
                 learned = copy.deepcopy(learned)
                 self.regressor.set_params(features=FrozenEstimator(learned))
-            design = Design(self.regressor, self.choices[b][0], rows, seed)
-            fitted.append(
-                FittedBlock(b, block, self.scalings[b], self.ranges[b], design)
-            )
+            design = Design(self.regressor, gamma, rows, seed)
+            fitted.append(FittedBlock(block, scaling, within, design))
 
         def grams(draws):
             return [f.design.gram(f.columns(draws)) for f in fitted]
@@ -144,15 +144,15 @@ class Regression:
 class FittedBlock:
     """One block's regression, fitted on a sleep set."""
 
-    def __init__(self, index, block, scaling, within, design):
-        self.index, self.block = index, block
-        self.scaling, self.range, self.design = scaling, within, design
+    def __init__(self, block, scaling, within, design):
+        self.block, self.design = block, design
+        self.scaling, self.range = scaling, within
 
     def columns(self, draws):
         """Columns of the regression at draws, kept on them for the next pass."""
-        if draws.columns.get(self.index, (None,))[0] is not self.design:
-            draws.columns[self.index] = self.design, self.columns_at(draws.x)
-        return draws.columns[self.index][1]
+        if draws.columns.get(self.block, (None,))[0] is not self.design:
+            draws.columns[self.block] = self.design, self.columns_at(draws.x)
+        return draws.columns[self.block][1]
 
     def columns_at(self, x):
         """Columns of the regression at rows of x."""
@@ -183,9 +183,7 @@ class FittedBlock:
 
 def column_scaling(rows):
     """Centre and scale of every column; constant columns have scale one."""
-    center, scale = rows.mean(0), rows.std(0)
-    constant = scale <= 1e-12 * np.maximum(np.abs(center), 1e-300)
-    return center, np.where(constant, 1.0, scale)
+    return rows.mean(0), column_scale(rows)
 
 
 def standardised(block, scaling, x):
