@@ -14,7 +14,7 @@ import numpy as np
 from amortsk.autodiff import add
 from amortsk.candidates import Candidates
 from amortsk.design import learns
-from amortsk.latents import repeat, take
+from amortsk.latents import as_columns, repeat, take
 from amortsk.model import has_natural_params, provides
 from amortsk.pairs import (
     directional_score,
@@ -154,10 +154,10 @@ class Joint(Estimator):
         value, gradient = pull_log_joint(
             self.model, params, draws.z, draws.x, terms=True
         )
-        if np.ndim(weights) < np.ndim(value):
-            # One weight serves all terms of a draw.
-            weights = np.broadcast_to(weights[:, np.newaxis], np.shape(value))
-        weighted, score = gradient(weights), gradient(np.ones(np.shape(value)))
+        value = as_columns(value)
+        # On whole rows one weight serves all terms of a draw.
+        weights = np.broadcast_to(weights, value.shape)
+        weighted, score = gradient(weights), gradient(np.ones(value.shape))
         return np.sum(weights * value), {
             name: weighted[name] - multiples[name] * score[name] for name in weighted
         }
@@ -282,11 +282,8 @@ class Importance(Estimator):
             residual = proposal.targets(draws.z) - fitted.columns(draws) @ coef
             return residual.T @ residual
 
-        proposal.fit_residuals(
-            sum(sleep.map(scatter)),
-            sleep.n_samples,
-            fitted.smoother.degrees_of_freedom(rng),
-        )
+        freedom = fitted.smoother.degrees_of_freedom(rng)
+        proposal.fit_residuals(sum(sleep.map(scatter)), sleep.n_samples, freedom)
         self.fitted, self.coef = fitted, coef
         self.candidates = Candidates(self.model, proposal, params, z)
 

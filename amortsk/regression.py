@@ -195,9 +195,7 @@ def standardised(block, scaling, x):
 
 
 def mean_weights(fitted, queries, draws):
-    """Weight of every draw, or of every term of it, in the mean prediction."""
-    if fitted[0].block.columns is None:
-        return fitted[0].weights(draws, queries[0])
+    """Weight of every term of every draw in the mean prediction, (n, n_terms)."""
     weights = np.empty((len(draws.x), sum(f.block.n_terms for f in fitted)))
     for f, query in zip(fitted, queries, strict=True):
         weights[:, f.block.terms] = f.weights(draws, query).reshape(len(weights), -1)
