@@ -221,33 +221,23 @@ def _gammas(regressor, X, near):
 
 def feature_map(regressor, gamma, X, seed, Y):
     """The fitted feature map of a regressor with features."""
+    n, groups = regressor.n_components, regressor.groups
+    common = {"kernel": regressor.kernel, "gamma": gamma, "random_state": seed}
     if has_transformer(regressor):
         features = clone(regressor.features)
     elif regressor.features == "fourier":
-        features = RandomFourierFeatures(
-            regressor.n_components,
-            kernel=regressor.kernel,
-            gamma=gamma,
-            groups=regressor.groups,
-            random_state=seed,
-        )
+        features = RandomFourierFeatures(n, groups=groups, **common)
     else:
-        groups = check_groups(regressor.groups, X.shape[1])
-        share = regressor.n_components // len(groups)
-        if not share:
+        columns = check_groups(groups, X.shape[1])
+        if n < len(columns):
             raise ValueError(
-                f"n_components must be at least one for each of {len(groups)} groups, "
-                f"got {regressor.n_components!r}"
+                f"n_components must be at least one for each of {len(columns)} groups, "
+                f"got {n!r}"
             )
-        features = Nystroem(
-            kernel=regressor.kernel,
-            gamma=gamma,
-            n_components=min(len(X), share),
-            random_state=seed,
-        )
-        if regressor.groups is not None:
+        features = Nystroem(n_components=min(len(X), n // len(columns)), **common)
+        if groups is not None:
             features = ColumnTransformer(
-                [(f"group{i}", features, list(g)) for i, g in enumerate(groups)]
+                [(f"group{i}", features, list(g)) for i, g in enumerate(columns)]
             )
     # A global transform_output="pandas" must not reach inside. Not every transformer,
     # nor every part of one, has the method; pipelines raise a ValueError then.

@@ -12,6 +12,8 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+# Precisions that are kept; all else becomes the first.
+FLOATS = [np.float64, np.float32]
 KERNELS = ("rbf", "laplacian", "matern32", "matern52")
 
 
@@ -116,7 +118,7 @@ class RandomFourierFeatures(
         self : object
             The fitted map.
         """
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        X = validate_data(self, X, dtype=FLOATS)
         groups = check_groups(self.groups, X.shape[1])
         self._check_parameters(len(groups))
         rng = check_random_state(self.random_state)
@@ -145,7 +147,7 @@ class RandomFourierFeatures(
             Cosines, then sines; float32 for float32 input, else float64.
         """
         check_is_fitted(self, "frequencies_")
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
         projection = X @ self.frequencies_.astype(X.dtype, copy=False)
         n_pairs = projection.shape[1]
         F = np.empty((len(X), 2 * n_pairs), dtype=X.dtype)

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from amortsk.autodiff import pullback
 from amortsk.design import Design, check_parameters, choose
+from amortsk.features import FLOATS
 
 
 class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -148,12 +149,7 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         """
         check_parameters(self)
         X, y = validate_data(
-            self,
-            X,
-            y,
-            multi_output=True,
-            y_numeric=True,
-            dtype=[np.float64, np.float32],
+            self, X, y, multi_output=True, y_numeric=True, dtype=FLOATS
         )
         # The smallest ridges are below the rounding of float32: it is kept outside.
         self._dtype = X.dtype
