@@ -172,11 +172,8 @@ class HodgkinHuxleyModel(LatentVariableModel):
         first = np.full((1, len(z)), INITIAL_VOLTAGE)
         last = np.concatenate([first, z.T[:-1]])
         opening, closing = _rates(last[:-1] - values["threshold"])
-        gates = linear_recursion(
-            INITIAL_GATES,
-            np.swapaxes(1 - self.step * (opening + closing), 0, 1),
-            np.swapaxes(self.step * opening, 0, 1),
-        )
+        kept = 1 - self.step * (opening + closing)
+        gates = linear_recursion(INITIAL_GATES, kept, self.step * opening)
         current = x[:, self.n_steps :].T
         mean = self._move(values, last, np.swapaxes(gates, 0, 1), current)
         moves = (z - mean.T) / values["noise_v"]
@@ -230,7 +227,7 @@ defvjp(
 
 
 def _rates(v):
-    """Opening and closing rates of the gates m, h and n, per ms, of shape (3, ...)."""
+    """Opening and closing rates of m, h and n, per ms, (..., 3, k) for v (..., k)."""
     opening = [
         1.28 * _linoid((13 - v) / 4),
         0.128 * np.exp((17 - v) / 18),
@@ -241,7 +238,7 @@ def _rates(v):
         4 / (np.exp((40 - v) / 5) + 1),
         0.5 * np.exp((10 - v) / 40),
     ]
-    return np.stack(opening), np.stack(closing)
+    return np.stack(opening, axis=-2), np.stack(closing, axis=-2)
 
 
 def _linoid(u):
