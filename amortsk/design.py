@@ -178,23 +178,21 @@ def choose(regressor, X, Y, seed, near=None, break_ties=False, always=False):
     unknown = np.full(Y.shape[1], np.nan)
     if len(gammas) * len(alphas) == 1 and not always:
         return gammas[0], float(alphas[0]), unknown
-    by_row, by_target = [], []
+    results = []
     for gamma in gammas:
         design = Design(regressor, gamma, X, seed, Y)
         F = design.penalised(X)
         if regressor.features is None:
             F = kernel_square_root(F)
-        P = design.trend.transform(X)
-        errors = leave_one_out(F, P, Y, alphas)
-        by_row.append(errors[0])
-        by_target.append(errors[1])
-    means = np.mean(by_row, axis=1)
+        results.append(leave_one_out(F, design.trend.transform(X), Y, alphas))
+    by_row, by_target = map(np.array, zip(*results, strict=True))
+    means = by_row.mean(axis=1)
     means = np.where(np.isfinite(means), means, np.inf)
     if np.isinf(means).all():
         return gammas[len(gammas) // 2], float(alphas[-1]), unknown
     g, a = np.unravel_index(means.argmin(), means.shape)
     if break_ties:
-        excess = np.array(by_row) - by_row[g][:, a : a + 1]
+        excess = by_row - by_row[g][:, a : a + 1]
         within = 2 * excess.std(1) / np.sqrt(len(X))
         tied = excess.mean(1) <= np.minimum(within, 0.01 * means[g, a])
         g = np.flatnonzero(tied.any(1)).max()
