@@ -217,6 +217,12 @@ def check_groups(groups, n_features):
     return checked
 
 
+def check_integer(name, value, least):
+    """Raise a ValueError unless the argument is an integer from `least` on."""
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+
+
 def are_indices(array, end, lowest=0):
     """Whether an array is a list of integers from `lowest` to `end` - 1.
 

@@ -21,6 +21,7 @@ from amortsk.callbacks import STACK_LEVEL, CallbackSupportMixin, with_callbacks
 from amortsk.checks import dry_run
 from amortsk.design import check_parameters
 from amortsk.evaluation import Posterior, energy_score, posterior_block, scoring_rule
+from amortsk.features import check_integer
 from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
 from amortsk.model import (
     FunctionModel,
@@ -422,9 +423,7 @@ class WakeSleepFitter(
         least_of = {"n_sleep": 2, "n_proposals": 2, "batch_size": 1, "max_iter": 1}
         least_of["verbose"] = 0
         for name, least in least_of.items():
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+            check_integer(name, getattr(self, name), least)
         n_jobs = self.n_jobs
         if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
             raise ValueError(

@@ -1,10 +1,8 @@
 """Local terms: windows of columns, over which one regression is pooled."""
 
-from numbers import Integral
-
 import numpy as np
 
-from amortsk.features import are_indices
+from amortsk.features import are_indices, check_integer
 
 
 def windows(n_columns, half_width):
@@ -40,12 +38,8 @@ def windows(n_columns, half_width):
            [ 1,  2,  3],
            [ 2,  3, -1]])
     """
-    for name, value, least in (
-        ("n_columns", n_columns, 1),
-        ("half_width", half_width, 0),
-    ):
-        if not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    check_integer("n_columns", n_columns, 1)
+    check_integer("half_width", half_width, 0)
     offsets = np.arange(-half_width, half_width + 1)
     columns = np.arange(n_columns)[:, np.newaxis] + offsets
     return np.where((columns >= 0) & (columns < n_columns), columns, -1)
