@@ -29,6 +29,7 @@ from amortsk.model import (
     covariates_of,
     initial_params,
     name_of,
+    shapes_of,
 )
 from amortsk.optimizers import decay
 from amortsk.pairs import exact_log_likelihood
@@ -347,10 +348,7 @@ class WakeSleepFitter(
         rng = np.random.default_rng(stream(entropy, INIT))
         params = initial_params(model, X.copy(), rng)
         if last is not None:
-            fresh, fitted = (
-                {name: value.shape for name, value in p.items()}
-                for p in (params, last.params)
-            )
+            fresh, fitted = shapes_of(params), shapes_of(last.params)
             if fresh != fitted:
                 raise ValueError(
                     "warm_start goes on from parameters of the last fit, of shapes "

@@ -245,6 +245,11 @@ def _lent(params):
     return lent
 
 
+def shapes_of(params):
+    """Shape of every parameter."""
+    return {name: np.shape(value) for name, value in params.items()}
+
+
 def summary(params):
     """Shape and range of every parameter, for messages."""
     arrays = {name: np.asarray(getval(value)) for name, value in params.items()}

@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from amortsk.model import shapes_of
+
 __all__ = ["ConvergenceDisplay", "GradientDisplay"]
 
 # Share of all iterations that the line is a running mean of.
@@ -196,10 +198,7 @@ class GradientDisplay:
         display : GradientDisplay
             With the plot.
         """
-        shapes = [
-            {name: np.shape(value) for name, value in gradient.items()}
-            for gradient in (exact, estimated)
-        ]
+        shapes = shapes_of(exact), shapes_of(estimated)
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"exact and estimated must be dicts of arrays of equal shapes, got "
