@@ -47,8 +47,9 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         leave-one-out error over 1e-6, 1e-5, ..., 1e3, which costs no more than one fit.
     trend : {None, "constant", "linear", "quadratic"}, default="constant"
         Unpenalised polynomial beside the kernel. None neither centres nor shifts.
-    groups : None, "columns" or list of integer arrays, default=None
-        Columns of each part of an additive kernel.
+    groups : None, "columns", "nested" or list of integer arrays, default=None
+        Columns of each part of an additive kernel, as in
+        :class:`RandomFourierFeatures`.
     random_state : int, RandomState instance or None, default=None
         Draws frequencies or landmarks.
 

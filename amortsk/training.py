@@ -78,7 +78,8 @@ class Training:
         self.regression = Regression(regressor, model.term_columns, n_features)
         whole = clone(regressor)
         if options.regressor is None:
-            whole.set_params(trend=default_trend(n_features, self.n_sleep))
+            trend = default_trend(n_features, self.n_sleep)
+            whole.set_params(trend=trend, groups=None)
         self.whole = Regression(whole, None, n_features)
         regressions = self.regression, self.whole
         self.estimator = make_estimator(

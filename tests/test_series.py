@@ -10,7 +10,12 @@ from scipy import stats
 from scipy.special import logsumexp
 from sklearn.base import clone
 
-from amortsk import AmortisedGradientRegressor, WakeSleepFitter, check_model
+from amortsk import (
+    AmortisedGradientRegressor,
+    WakeSleepFitter,
+    check_model,
+    windows,
+)
 from amortsk.datasets import make_limit_cycle
 from amortsk.features import PolynomialTrend
 from amortsk.models import (
@@ -354,6 +359,31 @@ def test_default_trend_is_linear_where_that_can_be_fitted(width, trend):
     rows = np.random.default_rng(0).standard_normal((100, width))
     assert default_trend(*rows.shape[::-1]) == trend
     PolynomialTrend(trend).fit(rows)
+
+
+@pytest.mark.parametrize(
+    ("term_columns", "groups"),
+    [
+        (windows(10, 2), "nested"),
+        (windows(10, 2)[[0, 0, 1, 2, 3, 4, 5, 9, 9, 9]], None),
+        ([[t, (t + 3) % 10] for t in range(10)], None),
+    ],
+)
+def test_the_default_regression_of_windows_has_nested_groups(term_columns, groups):
+    model = HiddenMarkovModel(2, n_steps=10)
+    X, params = start(model)
+    floor = {"min_scale": params.pop("min_scale")}
+    fitter = WakeSleepFitter(
+        lambda p, z, x: model.log_joint_terms({**p, **floor}, z, x),
+        lambda p, n, rng: model.sample({**p, **floor}, n, rng),
+        params,
+        term_columns=term_columns,
+        n_sleep=50,
+        random_state=0,
+    )
+    fitter.partial_fit(X)
+    assert fitter._run.regression.regressor.groups == groups
+    assert fitter._run.whole.regressor.groups is None
 
 
 def test_default_trend_of_windows_counts_all_of_their_terms():

@@ -86,14 +86,14 @@ def test_a_whole_row_is_one_term():
 def test_rows_of_terms_tell_zeros_from_ends():
     x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     (block,) = make_blocks(windows(3, 1), 3)
-    # Row by row and term by term; then one indicator for each end.
+    # Row by row and term by term; an indicator on the side of each end.
     expected = [
-        [0, 1, 2, 1, 0],
-        [1, 2, 3, 0, 0],
-        [2, 3, 0, 0, 1],
-        [0, 4, 5, 1, 0],
-        [4, 5, 6, 0, 0],
-        [5, 6, 0, 0, 1],
+        [1, 0, 1, 2, 0],
+        [0, 1, 2, 3, 0],
+        [0, 2, 3, 0, 1],
+        [1, 0, 4, 5, 0],
+        [0, 4, 5, 6, 0],
+        [0, 5, 6, 0, 1],
     ]
     np.testing.assert_array_equal(block.rows(x), expected)
 
