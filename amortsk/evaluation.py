@@ -7,7 +7,6 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from amortsk.candidates import Candidates
-from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
 from amortsk.latents import as_columns, map_parts, parts, repeat, take
 from amortsk.model import provides
 from amortsk.pairs import (
@@ -24,6 +23,8 @@ from amortsk.terms import Block
 
 # Draws that an energy score compares a row with.
 ENERGY_DRAWS = 1000
+# Nats that a mean log-likelihood may be too low by, as effective sample sizes tell.
+MAX_LOSS = 0.02
 
 
 def scoring_rule(scoring, model, supports):
@@ -154,11 +155,11 @@ class Posterior:
         if no_candidates or self.model.term_columns is not None:
             return np.nan
         try:
-            return float(np.median(self._bounds(X)[1]))
+            return float(np.median(self.bounds(X)[1]))
         except FloatingPointError:
             return 0.0
 
-    def _bounds(self, X):
+    def bounds(self, X):
         """Logs of mean weights and their ESS; -inf and 0 for impossible rows."""
         bounds, sizes = np.full(len(X), -np.inf), np.zeros(len(X))
         for rows, _, log_w in self.weighted(X):
@@ -169,21 +170,33 @@ class Posterior:
 
     def log_likelihood(self, X):
         """Importance-weighted estimate of log p(x), (n,)."""
-        bounds, sizes = self._bounds(X)
+        bounds, sizes = self.bounds(X)
         if not sizes.all():
             warnings.warn(
                 f"{_impossible(X[sizes == 0])}. They score minus infinity", stacklevel=4
             )
-        size = np.median(sizes[sizes > 0]) if sizes.any() else np.inf
-        if size < MIN_EFFECTIVE_SAMPLE_SIZE:
+            sizes = sizes[sizes > 0]
+        loss = np.mean(0.5 / sizes) if len(sizes) else 0.0
+        if loss > MAX_LOSS:
             warnings.warn(
-                f"the median effective sample size of the log-likelihood is {size:.1f} "
-                f"of {self.n_candidates}: it is a loose lower bound; or else the "
-                "log-joint is finite where the latents never are, and latent_support "
-                "is missing",
+                f"the log-likelihood is a loose lower bound, by {loss:.2f} nats a row "
+                f"or more: the effective sample size is {np.median(sizes):.1f} in the "
+                f"median, {sizes.min():.1f} at least. Or else the log-joint is finite "
+                "where the latents never are, and latent_support is missing",
                 stacklevel=4,
             )
         return bounds
+
+    def gap(self, X):
+        r"""How far the log-likelihood of X is below its maximum, in nats a row.
+
+        Half the share of a column of ones that the rows' scores explain: what a step
+        of Newton gains, with the scores' second moments for the information.
+        """
+        scores = self.score_gradient(X, "importance").values()
+        G = np.hstack([as_columns(score) for score in scores])
+        coef = np.linalg.lstsq(G, np.ones(len(X)), rcond=None)[0]
+        return 0.5 * np.mean(G @ coef)
 
     def expectation(self, X, func):
         """E[func(z) | x] for every row of X, (n, ...)."""

@@ -29,6 +29,7 @@ from amortsk.model import (
     covariates_of,
     initial_params,
     name_of,
+    provides,
     shapes_of,
 )
 from amortsk.optimizers import decay
@@ -38,13 +39,16 @@ from amortsk.regression import default_trend
 from amortsk.regressor import AmortisedGradientRegressor
 from amortsk.sleep import draw
 from amortsk.terms import check_term_columns, default_groups
-from amortsk.training import DRY_RUN, FINAL, INIT, SAMPLE, Training, stream
+from amortsk.training import DRY_RUN, FINAL, GAP, INIT, SAMPLE, Training, stream
 
 # Drift (see Window) below which a fit has converged, and above which it warns.
 CONVERGED, DRIFTING = 5.0, 10.0
 # The final sleep set, and the candidates for scoring, in units of the loop's.
 FINAL_FACTOR, CANDIDATE_FACTOR = 5, 20
 MAX_FINAL_ROWS = 10_000
+# Rows whose scores tell whether a regression's gradient vanished at the wrong place,
+# at most, and at least for each parameter.
+GAP_ROWS, ROWS_PER_PARAMETER = 2000, 20
 # Share of steps without a finite gradient above which a fit warns.
 MAX_SKIPPED_SHARE = 0.1
 
@@ -538,6 +542,34 @@ class WakeSleepFitter(
                 "take more, go on with warm_start, raise the learning_rate, or bring "
                 "X to unit scale",
                 ConvergenceWarning,
+            )
+
+        if self.converged_:
+            self._warn_of_gap(X)
+
+    def _warn_of_gap(self, X):
+        """Warn where the gradient by importance does not vanish with the regression's.
+
+        By a score test (Godfrey and Wickens, *Review of Economic Studies* 48, 1981).
+        """
+        posterior, model = self._posterior, self.model_
+        free = set(self.params_) - set(model.fixed_params)
+        n_params = sum(self.params_[name].size for name in free)
+        rows = X[self._run.rng(GAP).permutation(len(X))[:GAP_ROWS]]
+        if (
+            self.gradient_ == "importance"
+            or not posterior.by_importance
+            or provides(model, "log_prior_params")
+            or len(rows) < ROWS_PER_PARAMETER * n_params
+        ):
+            return
+        rows = rows[posterior.bounds(rows)[1] > 0]
+        gap = posterior.gap(rows)
+        if 2 * len(rows) * gap > n_params + DRIFTING * np.sqrt(2 * n_params):
+            _warn(
+                f"gradient={self.gradient_!r} vanished at params_, but by importance "
+                f"weights the log-likelihood could be about {gap:.2g} nats a row "
+                "higher: take gradient='importance', or a larger n_sleep"
             )
 
     def _warn_of_skips(self):

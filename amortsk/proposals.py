@@ -64,6 +64,11 @@ def _infer(part):
     if part.shape[-1] > 1 < part.ndim and np.allclose(np.sum(part, -1), 1, atol=1e-8):
         # Proportions have no density by the volume of their columns.
         return "any"
+    if len(np.unique(part)) > 1 and np.all(part == np.round(part)):
+        raise ValueError(
+            f"latents that are whole numbers must be integers, got dtype {part.dtype}: "
+            "let the sampler return z.astype(int), or declare latent_support='real'"
+        )
     return "real"
 
 

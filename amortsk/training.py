@@ -15,7 +15,7 @@ from amortsk.sleep import CHUNK_ROWS, Sleep
 from amortsk.terms import check_term_columns, widen
 
 # One stream of random numbers for every consumer.
-INIT, DRY_RUN, BATCHES, SLEEP, REGRESSION, FINAL, SAMPLE, WIDER = range(8)
+INIT, DRY_RUN, BATCHES, SLEEP, REGRESSION, FINAL, SAMPLE, WIDER, GAP = range(9)
 # Bandwidth and ridge are chosen anew after this many iterations, and then ever less
 # often: the model moves less and less.
 FIRST_GAP, GAP_GROWTH, LAST_GAP = 10, 1.5, 100

@@ -24,7 +24,7 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from toys import Chain, Shift, exact_scores, log_normal, training
 
 from amortsk import (
@@ -1357,8 +1357,42 @@ def test_sleep_latents_give_the_log_likelihood(X):
 
 def test_a_loose_bound_is_warned_of(X):
     fitter = fitter_of(AnyLatent(), gradient="likelihood", max_iter=1).fit(X + 7)
-    with pytest.warns(UserWarning, match="median effective sample size of the log-l"):
+    with pytest.warns(UserWarning, match="a loose lower bound, by 0"):
         fitter.score(X + 7)
+
+
+@pytest.mark.parametrize("size, warned", [(2.0, True), (10.0, False)])
+def test_a_minority_of_poor_rows_makes_a_loose_bound(X, monkeypatch, size, warned):
+    """A tenth of the rows: 0.025 nats a row, or 0.005."""
+    fitter = fitter_of(AnyLatent(), gradient="likelihood", max_iter=1).fit(X)
+    sizes = np.where(np.arange(len(X)) % 10, 1e9, size)
+    monkeypatch.setattr(fitter._posterior, "bounds", lambda X: (-sizes, sizes))
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        fitter.score(X)
+    messages = [str(w.message) for w in record]
+    assert [f"bound, by {0.05 / size:.2f} nats" in m for m in messages] == [
+        True
+    ] * warned
+
+
+BLIND = AmortisedGradientRegressor(FunctionTransformer(np.zeros_like), alpha=1.0)
+
+
+@pytest.mark.parametrize("gradient", ["joint", "direct"])
+def test_a_gradient_that_vanished_at_the_wrong_place_is_warned_of(X, gradient):
+    """N(0, 2) is 1 / 4 below the maximum for data of mean 1, and a Newton step less."""
+    options = {"gradient": gradient, "regressor": BLIND, "max_iter": 80}
+    fitter = fitter_of(Shift(), learning_rate=1e-9, n_sleep=50, **options)
+    rows = X - X.mean() + 1
+    with pytest.warns(UserWarning, match="by importance .* take gradient='importance'"):
+        fitter.fit(rows)
+    assert fitter.converged_
+    score = fitter.score_gradient(rows)["mu"]
+    expected = 0.5 * score.mean() ** 2 / np.mean(score**2)
+    assert fitter._posterior.gap(rows) == pytest.approx(expected)
+    exact = (rows[:, 0] - fitter.params_["mu"]) / 2
+    assert expected == pytest.approx(0.5 * exact.mean() ** 2 / np.mean(exact**2), 0.1)
 
 
 def test_energy_score_is_of_different_draws():

@@ -406,6 +406,16 @@ def test_supports_are_inferred_where_that_is_safe():
     assert latent_supports(None, 2 * proportions) == ["real"]
 
 
+def test_whole_numbers_are_integers():
+    z = np.random.default_rng(0).integers(3, size=(50, 2))
+    for dtype in ("float64", "float32"):
+        with pytest.raises(ValueError, match=f"must be integers, got dtype {dtype}"):
+            latent_supports(None, z.astype(dtype))
+    assert latent_supports("real", z.astype(float)) == ["real"]
+    # All draws alike may be those of a scale that starts at zero.
+    assert latent_supports(None, np.zeros((50, 2))) == ["real"]
+
+
 def test_one_support_serves_all_parts():
     z = (np.ones((5, 1)), np.ones(5))
     assert latent_supports("positive", z) == ["positive"] * 2
