@@ -115,7 +115,8 @@ class WakeSleepFitter(
         some data. Only ``"joint"`` and ``"direct"`` serve local terms; the others
         regress on whole rows.
     n_sleep : int, default=1000
-        Draws from the model in every iteration.
+        Draws from the model in every iteration. With local terms each counts as often
+        as there are terms: ten thousand in all are usually enough.
     n_proposals : int, default=50
         Importance-weighted draws for each row of data.
     batch_size : int, default=100
