@@ -44,10 +44,8 @@ class RandomFourierFeatures(
         kernels of order 3/2 and 5/2 have length scale :math:`1/\sqrt{2\gamma}`.
     gamma : float, default=1.0
         Bandwidth, see `kernel`; positive.
-    groups : None, "columns", "nested" or list of integer arrays, default=None
-        Columns of each additive part; ``"columns"`` makes every column its own part,
-        ``"nested"`` those within 0, 1, 2, 4, 8, ... columns of the middle, and all: for
-        windows of series, of which the middle says most.
+    groups : None, "columns" or list of integer arrays, default=None
+        Columns of each additive part; ``"columns"`` makes every column its own part.
     orthogonal : bool, default=False
         Draw the frequencies of a block of n_features orthogonal to each other (with
         their radii kept independent), which lowers the variance. Not for
@@ -202,25 +200,19 @@ def check_groups(groups, n_features):
     Raises
     ------
     ValueError
-        If `groups` is no such word or a list of valid index arrays.
+        If `groups` is not None, ``"columns"`` or a list of valid index arrays.
     """
     if groups is None:
         return [np.arange(n_features)]
     if isinstance(groups, str) and groups == "columns":
         return list(np.arange(n_features)[:, np.newaxis])
-    if isinstance(groups, str) and groups == "nested":
-        # Of an even number of columns two are in the middle.
-        distance = np.abs(np.arange(n_features) - (n_features - 1) / 2) - 0.5
-        radii = [0, *2 ** np.arange(n_features.bit_length())]
-        inside = [radius for radius in radii if radius < distance[0]]
-        return [np.flatnonzero(distance <= radius) for radius in (*inside, n_features)]
     listed = np.iterable(groups) and not isinstance(groups, str)
     checked = [np.atleast_1d(np.asarray(group)) for group in groups] if listed else []
     valid = [are_indices(g, n_features) and len(set(g)) == len(g) for g in checked]
     if not valid or not all(valid):
         raise ValueError(
-            "groups must be None, 'columns', 'nested' or a list of arrays of column "
-            f"indices in 0..{n_features - 1}, each once in a group, got {groups!r}"
+            "groups must be None, 'columns' or a list of arrays of column indices in "
+            f"0..{n_features - 1}, each once in a group, got {groups!r}"
         )
     return checked
 

@@ -38,7 +38,7 @@ from amortsk.proposals import latent_supports
 from amortsk.regression import default_trend
 from amortsk.regressor import AmortisedGradientRegressor
 from amortsk.sleep import draw
-from amortsk.terms import check_term_columns, default_groups
+from amortsk.terms import check_term_columns
 from amortsk.training import DRY_RUN, FINAL, GAP, INIT, SAMPLE, Training, stream
 
 # Drift (see Window) below which a fit has converged, and above which it warns.
@@ -102,11 +102,10 @@ class WakeSleepFitter(
         Columns of x that each local term of the log-joint is regressed on, -1 beyond
         the ends, see :func:`windows`; or a list of such rows, of any widths.
     regressor : AmortisedGradientRegressor, default=None
-        The regression; None is ``AmortisedGradientRegressor(trend="linear")``, with a
-        constant trend where `n_sleep` is too small for it, and ``groups="nested"``
-        where `term_columns` are windows that move on by a column a term. (One of your
-        own has a constant trend and no groups unless you set them.) It sees columns in
-        units of the sleep draws' standard deviations.
+        The regression; None is ``AmortisedGradientRegressor(trend="linear",
+        groups="nested")``, with a constant trend where `n_sleep` is too small for it.
+        (One of your own has a constant trend and no groups unless you set them.) It
+        sees columns in units of the sleep draws' standard deviations.
     gradient : {"auto", "joint", "likelihood", "importance", "direct"}, default="auto"
         Estimator of the gradient, see the user guide. ``"auto"`` is ``"joint"`` for
         local terms; else ``"importance"`` while the median effective sample size of the
@@ -409,14 +408,13 @@ class WakeSleepFitter(
 
     def _make_regressor(self, X, model):
         if self.regressor is None:
-            width, n_rows, groups = X.shape[1], self.n_sleep, None
+            width, n_rows = X.shape[1], self.n_sleep
             if model.term_columns is not None:
                 term_columns = check_term_columns(model.term_columns, X.shape[1])
                 width = 2 * max(len(columns) for columns in term_columns)
                 n_rows = n_rows * len(term_columns)
-                groups = default_groups(term_columns)
             trend = default_trend(width, n_rows)
-            return AmortisedGradientRegressor(trend=trend, groups=groups)
+            return AmortisedGradientRegressor(trend=trend, groups="nested")
         if not isinstance(self.regressor, AmortisedGradientRegressor):
             raise ValueError(
                 "regressor must be an AmortisedGradientRegressor, got "
@@ -486,7 +484,7 @@ class WakeSleepFitter(
         draws = run.sleep(n_final, key=(FINAL, run.n_iter, 1)).first
         block = posterior_block(run.regression, draws.z)
         regression = run.whole if block.columns is None else run.regression
-        regressor = clone(regression.regressor)
+        regressor = clone(regression.regressors[0])
         if regressor.random_state is None:
             regressor.set_params(random_state=int(rng.integers(2**31 - 1)))
         if self.regressor is None and block.columns is None:

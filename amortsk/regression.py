@@ -50,7 +50,15 @@ class Regression:
         self.blocks = make_blocks(term_columns, n_features)
         self.scalings = self.ranges = self.choices = None
         self.n_terms = sum(block.n_terms for block in self.blocks)
+        self.regressors = [self._for_block(block, n_features) for block in self.blocks]
         self.learner = clone(regressor.features) if learns(regressor) else None
+
+    def _for_block(self, block, n_features):
+        groups = self.regressor.groups
+        if not isinstance(groups, str) or groups != "nested":
+            return self.regressor
+        nested = block.groups(n_features, self.n_terms)
+        return clone(self.regressor).set_params(groups=nested)
 
     @property
     def is_local(self):
@@ -72,7 +80,8 @@ class Regression:
         previous = self.choices or [(None, None)] * len(self.blocks)
         self.scalings, self.ranges, self.choices = [], [], []
         total = unexplained = 0.0
-        for block, (gamma, _) in zip(self.blocks, previous, strict=True):
+        chosen = zip(self.blocks, self.regressors, previous, strict=True)
+        for block, regressor, (gamma, _) in chosen:
             rows = block.rows(draws.x)
             self.scalings.append(column_scaling(rows))
             Y = targets[:, block.terms].reshape(len(rows), -1)
@@ -85,7 +94,7 @@ class Regression:
             self.ranges.append(np.quantile(rows, [margin, 1 - margin], axis=0))
             seed = int(rng.integers(2**31 - 1))
             gamma, alpha, errors = choose(
-                self.regressor, rows, Y, seed, gamma, self.is_local, always
+                regressor, rows, Y, seed, gamma, self.is_local, always
             )
             self.choices.append((gamma, alpha))
             variance = block.n_terms * Y.var(0)
@@ -118,16 +127,17 @@ class Regression:
         fitted : list of FittedBlock
         """
         fitted = []
-        chosen = zip(self.blocks, self.scalings, self.ranges, self.choices, strict=True)
-        for block, scaling, within, (gamma, _) in chosen:
+        standards = zip(self.scalings, self.ranges, strict=True)
+        chosen = zip(self.blocks, self.regressors, standards, self.choices, strict=True)
+        for block, regressor, (scaling, within), (gamma, _) in chosen:
             rows = standardised(block, scaling, sleep.first.x)
             seed = int(rng.integers(2**31 - 1))
             if self.learner is not None:
                 # A copy: what was fitted before keeps the features that it had.
                 learned = self.learner.fit(rows, targets(sleep.first.z))
                 learned = copy.deepcopy(learned)
-                self.regressor.set_params(features=FrozenEstimator(learned))
-            design = Design(self.regressor, gamma, rows, seed)
+                regressor.set_params(features=FrozenEstimator(learned))
+            design = Design(regressor, gamma, rows, seed)
             fitted.append(FittedBlock(block, scaling, within, design))
 
         def grams(draws):

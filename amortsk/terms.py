@@ -63,37 +63,20 @@ def check_term_columns(term_columns, n_features):
     return checked
 
 
-def centres(term_columns):
-    """Middle column of every window; None where they are not runs of neighbours."""
-    found = []
-    for columns in term_columns:
-        inside = np.flatnonzero(columns >= 0)
-        start = columns[inside[0]] - inside[0]
-        if not np.array_equal(columns[inside], start + inside):
-            return None
-        found.append(start + (len(columns) - 1) / 2)
-    return np.array(found)
-
-
-def default_groups(term_columns):
-    """``"nested"`` for windows that move on by a column, not by several, a term."""
-    middles = centres(term_columns)
-    by_column = middles is not None and np.all(np.abs(np.diff(middles)) <= 1)
-    return "nested" if by_column else None
-
-
 def widen(term_columns):
     """Windows of twice the half-width (at least one) about the same centres.
 
     None where they are not windows.
     """
-    middles = centres(term_columns)
-    if middles is None:
-        return None
     widened, last = [], max(int(columns.max()) for columns in term_columns)
-    for columns, middle in zip(term_columns, middles, strict=True):
-        width = len(columns) + 2 * max(1, (len(columns) - 1) // 2)
-        run = int(middle - (width - 1) / 2) + np.arange(width)
+    for columns in term_columns:
+        inside = np.flatnonzero(columns >= 0)
+        start = columns[inside[0]] - inside[0]
+        run = start + np.arange(len(columns))
+        if not np.array_equal(columns[inside], run[inside]):
+            return None
+        half = max(1, (len(columns) - 1) // 2)
+        run = start - half + np.arange(len(columns) + 2 * half)
         widened.append(np.where((run >= 0) & (run <= last), run, -1))
     return widened
 
@@ -114,20 +97,33 @@ class Block:
         self.n_terms = len(self.terms)
 
     def rows(self, x):
-        """Rows of the regression, (n * n_terms, width), with indicators of the ends.
-
-        These stand outside, so that the middle of a window stays the middle.
-        """
+        """Rows of the regression, (n * n_terms, width), with indicators of the ends."""
         if self.columns is None:
             return x
         beyond = self.columns < 0
         rows = np.where(beyond, 0.0, x[:, self.columns])
-        indicated = np.flatnonzero(beyond.any(0))
-        n_first = np.sum(indicated < beyond.shape[1] // 2)
-        ends = np.broadcast_to(beyond[:, indicated], (*rows.shape[:2], len(indicated)))
-        first, last = ends[..., :n_first], ends[..., n_first:]
-        rows = np.concatenate([first, rows, last], axis=2)
+        indicated = beyond[:, beyond.any(0)]
+        ends = np.broadcast_to(indicated, (len(x), *indicated.shape))
+        rows = np.concatenate([rows, ends], axis=2)
         return rows.reshape(-1, rows.shape[2])
+
+    def groups(self, n_features, n_terms):
+        """Columns of the rows within 0, 1, 2, 4, ... steps of a term's own, and all.
+
+        None unless data are as many steps of equal width as there are terms, and the
+        columns of all terms lie alike about their own steps.
+        """
+        if self.columns is None or n_features % n_terms:
+            return None
+        beyond = self.columns < 0
+        lags = self.columns // (n_features // n_terms) - self.terms[:, np.newaxis]
+        lag = np.where(beyond, lags.min(), lags).max(0)
+        if np.any((lags != lag) & ~beyond) or not np.any(lag == 0):
+            return None
+        distance = np.append(np.abs(lag), np.full(beyond.any(0).sum(), n_terms))
+        radii = [0, *2 ** np.arange(n_terms.bit_length())]
+        inside = [radius for radius in radii if radius < np.abs(lag).max()]
+        return [np.flatnonzero(distance <= radius) for radius in (*inside, n_terms)]
 
 
 def make_blocks(term_columns, n_features):

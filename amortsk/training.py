@@ -78,8 +78,7 @@ class Training:
         self.regression = Regression(regressor, model.term_columns, n_features)
         whole = clone(regressor)
         if options.regressor is None:
-            trend = default_trend(n_features, self.n_sleep)
-            whole.set_params(trend=trend, groups=None)
+            whole.set_params(trend=default_trend(n_features, self.n_sleep))
         self.whole = Regression(whole, None, n_features)
         regressions = self.regression, self.whole
         self.estimator = make_estimator(

@@ -7,7 +7,7 @@ from sklearn.metrics.pairwise import laplacian_kernel, rbf_kernel
 from sklearn.preprocessing import PolynomialFeatures
 
 from amortsk import RandomFourierFeatures
-from amortsk.features import PolynomialTrend, check_groups
+from amortsk.features import PolynomialTrend
 
 KERNELS = ["rbf", "laplacian", "matern32", "matern52"]
 GROUPS = [None, "columns", [[0, 1], [2]], [np.array([0, 2]), np.array([1, 2])]]
@@ -85,25 +85,6 @@ def test_kernel_of_a_row_with_itself_is_exact(kernel, groups, norm):
     options = {"kernel": kernel, "groups": groups}
     K = estimates(10 * normal(20, 3), 62, 2, **options)
     np.testing.assert_allclose(np.diagonal(K, axis1=1, axis2=2), norm, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("n_features", "radii"),
-    [
-        (1, [0]),
-        (2, [0.5]),
-        (3, [0, 1]),
-        (4, [0.5, 1.5]),
-        (7, [0, 1, 2, 3]),
-        (9, [0, 1, 2, 4]),
-        (12, [0.5, 1.5, 2.5, 4.5, 5.5]),
-    ],
-)
-def test_nested_groups_are_about_the_middle(n_features, radii):
-    distance = np.abs(np.arange(n_features) - (n_features - 1) / 2)
-    expected = [np.flatnonzero(distance <= radius) for radius in radii]
-    found = check_groups("nested", n_features)
-    assert [g.tolist() for g in found] == [g.tolist() for g in expected]
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern32", "matern52"])

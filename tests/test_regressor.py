@@ -615,22 +615,6 @@ def test_arguments_are_left_as_they_were(features):
         np.testing.assert_array_equal(array, copy)
 
 
-@pytest.mark.parametrize("features", KINDS)
-def test_nested_groups_see_the_middle_of_a_window(features):
-    """Over 20 seeds r2 0.92 to 0.999 by Fourier features, without groups 0.24."""
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((800 if features is None else 3000, 9))
-    y = np.sin(3 * X[:, 4]) + 0.3 * X[:, 3] * X[:, 5]
-    half = len(X) // 2
-    scores = [
-        AmortisedGradientRegressor(features, groups=groups, random_state=0)
-        .fit(X[:half], y[:half])
-        .score(X[half:], y[half:])
-        for groups in ("nested", None)
-    ]
-    assert scores[0] > 0.8 and scores[1] < 0.5
-
-
 def test_grid_search_over_the_bandwidth():
     X, y, _ = data()
     search = GridSearchCV(regressor(), {"gamma": [1e-6, 0.1, 1e6]}, cv=3).fit(X, y)

@@ -25,7 +25,8 @@ from amortsk.models import (
 )
 from amortsk.models.state_space import canonical_states
 from amortsk.observation import LogNormal, noise_scale
-from amortsk.regression import default_trend
+from amortsk.regression import Regression, default_trend
+from amortsk.sleep import Draws
 
 MODELS = [
     HiddenMarkovModel(3, n_steps=4, n_outputs=2),
@@ -361,29 +362,29 @@ def test_default_trend_is_linear_where_that_can_be_fitted(width, trend):
     PolynomialTrend(trend).fit(rows)
 
 
-@pytest.mark.parametrize(
-    ("term_columns", "groups"),
-    [
-        (windows(10, 2), "nested"),
-        (windows(10, 2)[[0, 0, 1, 2, 3, 4, 5, 9, 9, 9]], None),
-        ([[t, (t + 3) % 10] for t in range(10)], None),
-    ],
-)
-def test_the_default_regression_of_windows_has_nested_groups(term_columns, groups):
+@pytest.mark.parametrize("features", ["fourier", "nystroem", None])
+def test_nested_groups_see_the_middle_of_a_window(features):
+    """Of half-width four: an isotropic kernel sees little of what one column says."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((100, 10))
+    z = np.sin(3 * x)
+    errors = []
+    for groups in ("nested", None):
+        regressor = AmortisedGradientRegressor(features, groups=groups)
+        regression = Regression(regressor, windows(10, 4), 10)
+        regression.select(Draws(z, x), z[:, :, np.newaxis], rng, True)
+        errors.append(regression.unexplained[0])
+    assert errors[0] < 0.1 and errors[1] > 0.5
+
+
+def test_nested_groups_are_the_default_of_local_terms_alone():
     model = HiddenMarkovModel(2, n_steps=10)
-    X, params = start(model)
-    floor = {"min_scale": params.pop("min_scale")}
-    fitter = WakeSleepFitter(
-        lambda p, z, x: model.log_joint_terms({**p, **floor}, z, x),
-        lambda p, n, rng: model.sample({**p, **floor}, n, rng),
-        params,
-        term_columns=term_columns,
-        n_sleep=50,
-        random_state=0,
-    )
-    fitter.partial_fit(X)
-    assert fitter._run.regression.regressor.groups == groups
-    assert fitter._run.whole.regressor.groups is None
+    X = start(model)[0]
+    fitter = WakeSleepFitter(model=model, n_sleep=50, random_state=0).partial_fit(X)
+    groups = fitter._run.regression.regressors[0].groups
+    assert [len(group) for group in groups] == [1, 3, 9]
+    assert [len(group) for group in fitter.regressor_.groups] == [1, 3, 9]
+    assert fitter._run.whole.regressors[0].groups is None
 
 
 def test_default_trend_of_windows_counts_all_of_their_terms():

@@ -86,14 +86,14 @@ def test_a_whole_row_is_one_term():
 def test_rows_of_terms_tell_zeros_from_ends():
     x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     (block,) = make_blocks(windows(3, 1), 3)
-    # Row by row and term by term; an indicator on the side of each end.
+    # Row by row and term by term; then one indicator for each end.
     expected = [
-        [1, 0, 1, 2, 0],
-        [0, 1, 2, 3, 0],
-        [0, 2, 3, 0, 1],
-        [1, 0, 4, 5, 0],
-        [0, 4, 5, 6, 0],
-        [0, 5, 6, 0, 1],
+        [0, 1, 2, 1, 0],
+        [1, 2, 3, 0, 0],
+        [2, 3, 0, 0, 1],
+        [0, 4, 5, 1, 0],
+        [4, 5, 6, 0, 0],
+        [5, 6, 0, 0, 1],
     ]
     np.testing.assert_array_equal(block.rows(x), expected)
 
@@ -112,6 +112,50 @@ def test_terms_of_equal_width_share_a_block():
         [[0, 1], [1, 2]],
     ]
     assert [block.n_terms for block in blocks] == [2, 2]
+
+
+def past(n_steps, n_back):
+    columns = np.arange(n_steps)[:, None] + np.arange(-n_back, 1)
+    return np.where(columns < 0, -1, columns)
+
+
+def two_outputs(n_steps, half_width):
+    steps = windows(n_steps, half_width)[:, :, None]
+    pairs = np.where(steps < 0, -1, 2 * steps + np.arange(2))
+    return pairs.reshape(n_steps, -1)
+
+
+@pytest.mark.parametrize(
+    ("term_columns", "n_features", "groups"),
+    [
+        # Windows of five, nine and three columns, then an indicator for each end.
+        (windows(9, 2), 9, [[2], [1, 2, 3], [0, 1, 2, 3, 4, 5, 6, 7, 8]]),
+        (windows(9, 4), 9, [[4], [3, 4, 5], [2, 3, 4, 5, 6], [*range(17)]]),
+        (past(9, 2), 9, [[2], [1, 2], [0, 1, 2, 3, 4]]),
+        (two_outputs(5, 1), 10, [[2, 3], [*range(10)]]),
+        (windows(9, 0), 9, [[0]]),
+        # Of unequal shifts, without a step of their own, of the wrong number.
+        (windows(9, 2)[[0, 0, 2, 3, 4, 5, 6, 7, 8]], 9, None),
+        ([[t, (t + 3) % 9] for t in range(9)], 9, None),
+        ([[(t + 1) % 9] for t in range(9)], 9, None),
+        (windows(9, 2)[:5], 9, None),
+    ],
+)
+def test_nested_groups_are_about_each_terms_own_step(term_columns, n_features, groups):
+    (block,) = make_blocks(term_columns, n_features)
+    found = block.groups(n_features, len(term_columns))
+    assert (found and [group.tolist() for group in found]) == groups
+
+
+def test_blocks_of_different_widths_have_groups_of_their_own():
+    term_columns = [*windows(6, 1)[:3], *windows(6, 2)[3:]]
+    found = [block.groups(6, 6) for block in make_blocks(term_columns, 6)]
+    assert [[g.tolist() for g in groups] for groups in found] == [
+        [[1], [0, 1, 2, 3]],
+        [[2], [1, 2, 3], [0, 1, 2, 3, 4, 5, 6]],
+    ]
+    (whole,) = make_blocks(None, 6)
+    assert whole.groups(6, 1) is None
 
 
 def test_rows_leave_the_data_as_they_were():
