@@ -120,9 +120,12 @@ class Block:
         lag = np.where(beyond, lags.min(), lags).max(0)
         if np.any((lags != lag) & ~beyond) or not np.any(lag == 0):
             return None
-        distance = np.append(np.abs(lag), np.full(beyond.any(0).sum(), n_terms))
+        # What is beyond for every term says nothing; nor do indicators but with all.
+        distance = np.where(beyond.all(0), n_terms, np.abs(lag))
+        widest = distance[~beyond.all(0)].max()
+        distance = np.append(distance, np.full(beyond.any(0).sum(), n_terms))
         radii = [0, *2 ** np.arange(n_terms.bit_length())]
-        inside = [radius for radius in radii if radius < np.abs(lag).max()]
+        inside = [radius for radius in radii if radius < widest]
         return [np.flatnonzero(distance <= radius) for radius in (*inside, n_terms)]
 
 

@@ -125,6 +125,9 @@ def two_outputs(n_steps, half_width):
     return pairs.reshape(n_steps, -1)
 
 
+SEASONAL = [[1], [*range(7)]]
+
+
 @pytest.mark.parametrize(
     ("term_columns", "n_features", "groups"),
     [
@@ -134,6 +137,8 @@ def two_outputs(n_steps, half_width):
         (past(9, 2), 9, [[2], [1, 2], [0, 1, 2, 3, 4]]),
         (two_outputs(5, 1), 10, [[2, 3], [*range(10)]]),
         (windows(9, 0), 9, [[0]]),
+        # A -1 more, to have a regression of their own.
+        (np.pad(windows(9, 1), ((0, 0), (0, 1)), constant_values=-1), 9, SEASONAL),
         # Of unequal shifts, without a step of their own, of the wrong number.
         (windows(9, 2)[[0, 0, 2, 3, 4, 5, 6, 7, 8]], 9, None),
         ([[t, (t + 3) % 9] for t in range(9)], 9, None),
