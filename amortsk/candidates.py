@@ -51,7 +51,8 @@ class Candidates:
 
         One generator serves all rows, or each has its own.
         """
-        bounded, corrected = self.proposal.bounded(moments), moments.copy()
+        bounded = self.proposal.bounded(moments)
+        corrected = self.proposal.bounded(moments, far=True)
         if n_candidates < 4 * PILOT_SIZE:
             return self._mixture([bounded], n_candidates, rngs)
         rows = np.arange(len(x))

@@ -188,14 +188,21 @@ class Posterior:
         return bounds
 
     def gap(self, X):
-        r"""How far the log-likelihood of X is below its maximum, in nats a row.
+        r"""About how far the log-likelihood of X is below its maximum, in nats a row.
 
         Half the share of a column of ones that the rows' scores explain: what a step
-        of Newton gains, with the scores' second moments for the information.
+        of Newton gains, with the scores' second moments for the information. Zero where
+        weights are not finite.
         """
-        scores = self.score_gradient(X, "importance").values()
+        try:
+            with np.errstate(all="ignore"):
+                possible = X[self.bounds(X)[1] > 0]
+                scores = self.score_gradient(possible, "importance").values()
+        except FloatingPointError:
+            return 0.0
         G = np.hstack([as_columns(score) for score in scores])
-        coef = np.linalg.lstsq(G, np.ones(len(X)), rcond=None)[0]
+        G = G[np.isfinite(G).all(1)]
+        coef = np.linalg.lstsq(G, np.ones(len(G)), rcond=None)[0]
         return 0.5 * np.mean(G @ coef)
 
     def expectation(self, X, func):

@@ -46,9 +46,9 @@ CONVERGED, DRIFTING = 5.0, 10.0
 # The final sleep set, and the candidates for scoring, in units of the loop's.
 FINAL_FACTOR, CANDIDATE_FACTOR = 5, 20
 MAX_FINAL_ROWS = 10_000
-# Rows whose scores tell whether a regression's gradient vanished at the wrong place,
-# at most, and at least for each parameter.
-GAP_ROWS, ROWS_PER_PARAMETER = 2000, 20
+# Rows, and rows for each parameter, whose scores tell whether a regression's gradient
+# vanished at the wrong place; the most parameters; nats a row that matter.
+GAP_ROWS, ROWS_PER_PARAMETER, MAX_PARAMETERS, MIN_GAP = 500, 20, 100, 0.05
 # Share of steps without a finite gradient above which a fit warns.
 MAX_SKIPPED_SHARE = 0.1
 
@@ -278,6 +278,7 @@ class WakeSleepFitter(
         """
         X, columns = self._validate_new(X)
         run = self._begin(X)
+        run.max_skipped = min(run.max_skipped, self.max_iter)
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X)
         for iteration in range(self.max_iter):
@@ -331,7 +332,7 @@ class WakeSleepFitter(
             X, columns = self._validate_new(X)
             run = self._begin(X)
         batches = run.one_pass(X)
-        run.begin_history(len(batches), window=len(batches))
+        run.begin_history(window=len(batches))
         for batch in batches:
             run.iterate(batch, len(X), 1.0)
             self._report(run)
@@ -425,9 +426,9 @@ class WakeSleepFitter(
 
     def _check_parameters(self):
         least_of = {"n_sleep": 2, "n_proposals": 2, "batch_size": 1, "max_iter": 1}
-        least_of["verbose"] = 0
         for name, least in least_of.items():
             check_integer(name, getattr(self, name), least)
+        check_integer("verbose", self.verbose, 0)
         n_jobs = self.n_jobs
         if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
             raise ValueError(
@@ -554,21 +555,21 @@ class WakeSleepFitter(
         posterior, model = self._posterior, self.model_
         free = set(self.params_) - set(model.fixed_params)
         n_params = sum(self.params_[name].size for name in free)
-        rows = X[self._run.rng(GAP).permutation(len(X))[:GAP_ROWS]]
         if (
             self.gradient_ == "importance"
             or not posterior.by_importance
             or provides(model, "log_prior_params")
-            or len(rows) < ROWS_PER_PARAMETER * n_params
+            or n_params > min(MAX_PARAMETERS, len(X) // ROWS_PER_PARAMETER)
         ):
             return
-        rows = rows[posterior.bounds(rows)[1] > 0]
-        gap = posterior.gap(rows)
-        if 2 * len(rows) * gap > n_params + DRIFTING * np.sqrt(2 * n_params):
+        n_rows = min(len(X), max(GAP_ROWS, ROWS_PER_PARAMETER * n_params))
+        gap = posterior.gap(X[self._run.rng(GAP).permutation(len(X))[:n_rows]])
+        clear = 2 * n_rows * gap > n_params + DRIFTING * np.sqrt(2 * n_params)
+        if clear and gap > MIN_GAP:
             _warn(
                 f"gradient={self.gradient_!r} vanished at params_, but by importance "
-                f"weights the log-likelihood could be about {gap:.2g} nats a row "
-                "higher: take gradient='importance', or a larger n_sleep"
+                "weights the log-likelihood could be clearly higher elsewhere: take "
+                "gradient='importance', or a larger n_sleep"
             )
 
     def _warn_of_skips(self):
@@ -706,7 +707,8 @@ class WakeSleepFitter(
         expectation : ndarray of shape (n_samples, ...)
             Expectations.
         """
-        return self._posterior.expectation(self._validate(X), func)
+        X = self._validate(X)
+        return self._posterior.expectation(X, func)
 
     def transform(self, X):
         """Posterior means of all latents, side by side.
@@ -721,7 +723,8 @@ class WakeSleepFitter(
         Z : ndarray of shape (n_samples, n_latents)
             Means; for integer latents probabilities of each value.
         """
-        return self._posterior.means(self._validate(X))
+        X = self._validate(X)
+        return self._posterior.means(X)
 
     def score_gradient(self, X):
         """Gradient of log p(x) with respect to the parameters, row by row.
@@ -737,7 +740,8 @@ class WakeSleepFitter(
             Like `params_` less the model's fixed ones, arrays of shape
             ``(n_samples, *shape)``.
         """
-        return self._posterior.score_gradient(self._validate(X), self.gradient_)
+        X = self._validate(X)
+        return self._posterior.score_gradient(X, self.gradient_)
 
     def _validate(self, X):
         check_is_fitted(self)

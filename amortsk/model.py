@@ -226,8 +226,6 @@ def call(model, method, params, *arguments):
                 ". If it works on plain arrays, it may use a function that autograd "
                 "cannot see: import autograd.numpy as np and autograd.scipy"
             )
-        elif "read-only" in str(error):
-            advice = ". It must leave params as they are"
         raise ValueError(
             f"{name_of(model, method)} raised {type(error).__name__}: {error}, at "
             f"parameters {summary(params)}{advice}"
@@ -235,14 +233,11 @@ def call(model, method, params, *arguments):
 
 
 def _lent(params):
-    """A dict of the user's own, of arrays that cannot be written to."""
-    lent = {}
-    for name, value in params.items():
-        if isinstance(value, np.ndarray):
-            value = value.view()
-            value.flags.writeable = False
-        lent[name] = value
-    return lent
+    """Copies: a function may do with them what it likes."""
+    return {
+        name: value.copy() if isinstance(value, np.ndarray) else value
+        for name, value in params.items()
+    }
 
 
 def shapes_of(params):

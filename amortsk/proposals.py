@@ -116,6 +116,13 @@ class Real:
         self.n_targets = line.shape[1]
         margin = MARGIN * line.std(0)
         self.range = line.min(0) - margin, line.max(0) + margin
+        widths = [part.shape[1] for part in columns]
+        real = np.repeat([s == "real" for s in self.supports], widths)
+        # Beyond, logarithms of positive numbers overflow when they are undone.
+        self.far_range = [
+            np.where(real, end, edge)
+            for end, edge in zip((-np.inf, np.inf), self.range, strict=True)
+        ]
 
     def targets(self, columns):
         pairs = zip(columns, self.supports, strict=True)
@@ -308,16 +315,18 @@ class Proposal:
             if isinstance(family, Real):
                 family.fit_residuals(scatter[s, s], n_samples, degrees_of_freedom)
 
-    def bounded(self, moments):
+    def bounded(self, moments, *, far=False):
         """Moments whose means of real latents are near those of sleep.
 
         A regression that extrapolates far beyond them can put all candidates of a row
-        where its weights, and the batch's gradient, are absurd.
+        where its weights, and the batch's gradient, are absurd. With `far` those of
+        positive and bounded numbers alone.
         """
         moments = moments.copy()
         for family, s in zip(self.families, self.slices, strict=True):
             if isinstance(family, Real):
-                moments[:, s] = np.clip(moments[:, s], *family.range)
+                within = family.far_range if far else family.range
+                moments[:, s] = np.clip(moments[:, s], *within)
         return moments
 
     def noise(self, rng, n_rows, n_draws):

@@ -81,6 +81,10 @@ def widen(term_columns):
     return widened
 
 
+# Columns of a step, beyond which kernels on single steps would take too many features.
+MAX_STEP = 4
+
+
 class Block:
     """Terms of equal width, which share one regression; or the whole row as one term.
 
@@ -110,13 +114,14 @@ class Block:
     def groups(self, n_features, n_terms):
         """Columns of the rows within 0, 1, 2, 4, ... steps of a term's own, and all.
 
-        None unless data are as many steps of equal width as there are terms, and the
-        columns of all terms lie alike about their own steps.
+        None unless data are as many steps of one to four columns as there are terms,
+        and the columns of all terms lie alike about their own steps.
         """
-        if self.columns is None or n_features % n_terms:
+        step, rest = divmod(n_features, n_terms)
+        if self.columns is None or rest or step > MAX_STEP:
             return None
         beyond = self.columns < 0
-        lags = self.columns // (n_features // n_terms) - self.terms[:, np.newaxis]
+        lags = self.columns // step - self.terms[:, np.newaxis]
         lag = np.where(beyond, lags.min(), lags).max(0)
         if np.any((lags != lag) & ~beyond) or not np.any(lag == 0):
             return None

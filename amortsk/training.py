@@ -72,7 +72,7 @@ class Training:
     ):
         self.model, self.params, self.supports = model, params, supports
         self.entropy, self.pool = entropy, pool
-        self.n_sleep = options.n_sleep
+        self.n_sleep, self.max_skipped = options.n_sleep, MAX_SKIPPED
         self.optimizer, self.guard = Adam(options.learning_rate), StepGuard()
         self.adopt(options)
         self.regression = Regression(regressor, model.term_columns, n_features)
@@ -87,18 +87,17 @@ class Training:
         self.n_iter = 0
         self.next_choice, self.gap = 0, FIRST_GAP
         self.n_skipped_in_a_row = 0
-        self.begin_history(options.max_iter, window=options.max_iter // 4)
+        self.begin_history(window=options.max_iter // 4)
 
     def adopt(self, options):
         """Take over what may change from one call to the next."""
         self.batch_size, self.n_jobs = options.batch_size, options.n_jobs
         self.optimizer.learning_rate = options.learning_rate
 
-    def begin_history(self, n_steps, window):
+    def begin_history(self, window):
         """Forget the history and the window of the last iterations."""
         self.history = {name: [] for name in HISTORY}
         self.window = Window(window)
-        self.max_skipped = min(MAX_SKIPPED, n_steps)
 
     def rng(self, *key):
         """A generator on the child of the run's SeedSequence for one consumer."""
@@ -212,13 +211,13 @@ class Training:
         # What was chosen for other parameters may be what fails.
         self.next_choice, self.gap = self.n_iter + 1, FIRST_GAP
         self._record(sleep, np.nan, np.nan, Estimate(np.nan, {}), 1)
-        if self.n_skipped_in_a_row == self.max_skipped:
+        if self.n_skipped_in_a_row >= self.max_skipped:
             raise ValueError(
-                f"{self.max_skipped} steps in a row had no finite gradient ({error}): "
-                f"{name_of(self.model, 'log_joint')} or its gradient is not finite at "
-                f"parameters {summary(self.params)}. Is every row of X possible under "
-                "the model? A start nearer to the data, log_prior or another "
-                "learning_rate may help"
+                f"{self.n_skipped_in_a_row} steps in a row had no finite gradient "
+                f"({error}): {name_of(self.model, 'log_joint')} or its gradient is "
+                f"not finite at parameters {summary(self.params)}. Is every row of X "
+                "possible under the model? A start nearer to the data, log_prior or "
+                "another learning_rate may help"
             ) from error
 
     def _record(self, sleep, objective, norm, estimate, skipped):

@@ -87,6 +87,17 @@ def test_the_density_is_that_of_all_draws():
     np.testing.assert_allclose(log_q, expected)
 
 
+@pytest.mark.parametrize("support", ["real", "positive", ("interval", 0.0, 1.0)])
+def test_only_real_latents_are_tried_far_out(support):
+    """A logarithm of 1000 is the largest number after another."""
+    z = np.random.default_rng(0).beta(2, 2, 500)
+    proposal = Proposal([support], z, True)
+    far = np.full((1, 1), 1e3)
+    edge, tried = proposal.bounded(far), proposal.bounded(far, far=True)
+    assert edge < 20
+    assert tried == (1e3 if support == "real" else edge)
+
+
 def test_a_row_draws_by_its_own_generator():
     made = candidates(Two())
 

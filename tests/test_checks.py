@@ -282,12 +282,13 @@ METHODS = pytest.mark.parametrize("method", ["sample", "log_prior", "log_joint"]
 @pytest.mark.parametrize(
     "change",
     [
+        shifted_in_place,
         lambda params: params.pop("mu"),
         lambda params: params.update(mu=params["mu"] + 1.0),
         lambda params: params.update(cache=1.0),
     ],
 )
-def test_the_dict_of_params_is_the_functions_own(method, change):
+def test_params_are_lent(method, change):
     options = {"max_iter": 3, "n_sleep": 50, "random_state": 0}
     x = Shift().sample({"mu": 1.0}, 50, onp.random.default_rng(0))[1]
     with warnings.catch_warnings():
@@ -296,14 +297,6 @@ def test_the_dict_of_params_is_the_functions_own(method, change):
         careless = WakeSleepFitter(model=Careless(method, change), **options).fit(x)
     careless.sample()
     assert careless.params_ == careful.params_
-
-
-@pytest.mark.parametrize("method", ["sample", "log_prior"])
-def test_params_cannot_be_written_to(method):
-    params = {"mu": onp.zeros(())}
-    with pytest.raises(ValueError, match="read-only.* must leave params as they are"):
-        dry_run(Careless(method, shifted_in_place), params, 1, SEED)
-    assert params == {"mu": 0.0}
 
 
 class Natural(Shift):

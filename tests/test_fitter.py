@@ -19,7 +19,7 @@ from scipy.special import expit
 from scipy.stats import nbinom, norm
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import FactorAnalysis
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.kernel_approximation import Nystroem
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
@@ -690,12 +690,30 @@ def test_partial_fit_does_not_ask_for_max_iter(X):
     assert fitter.history_["n_skipped"].sum() == 1
 
 
-def test_partial_fit_to_nothing_but_impossible_rows(X):
-    fitter = fitter_of(Bounded(), gradient="importance", batch_size=40).partial_fit(X)
-    before = fitter.params_
-    with pytest.raises(ValueError, match="4 steps in a row had no finite gradient"):
-        fitter.partial_fit(np.full((150, 1), 20.0))
-    assert fitter.params_ is before
+def test_partial_fit_to_one_batch_after_another(X):
+    """A bad row skips its batch; ten batches in a row are an error."""
+    fitter = fitter_of(Bounded(), gradient="importance").partial_fit(X[:50])
+    before = fitter.params_["mu"]
+    for _ in range(9):
+        with pytest.warns(UserWarning, match="100% of the steps were skipped"):
+            fitter.partial_fit(np.vstack([X[:50], [[20.0]]]))
+    with pytest.raises(ValueError, match="10 steps in a row had no finite gradient"):
+        fitter.partial_fit(np.vstack([X[:50], [[20.0]]]))
+    assert fitter.params_["mu"] == before
+    fitter.partial_fit(X[:50])
+    assert fitter.history_["n_skipped"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["score", "score_samples", "transform", "score_gradient", "sample"],
+)
+def test_what_needs_a_fit_says_so(X, method):
+    arguments = () if method == "sample" else (X,)
+    with pytest.raises(NotFittedError):
+        getattr(fitter_of(Shift()), method)(*arguments)
+    with pytest.raises(NotFittedError):
+        fitter_of(Shift()).posterior_expectation(X, lambda z: z)
 
 
 def test_partial_fit_takes_the_learning_rate_that_is_set(X):
@@ -1393,6 +1411,24 @@ def test_a_gradient_that_vanished_at_the_wrong_place_is_warned_of(X, gradient):
     assert fitter._posterior.gap(rows) == pytest.approx(expected)
     exact = (rows[:, 0] - fitter.params_["mu"]) / 2
     assert expected == pytest.approx(0.5 * exact.mean() ** 2 / np.mean(exact**2), 0.1)
+
+
+class Spiked(Shift):
+    """Its log-joint is infinite at one row of data."""
+
+    def log_joint(self, params, z, x):
+        return super().log_joint(params, z, x) + anp.where(x[:, 0] == 5.0, anp.inf, 0.0)
+
+
+def test_a_test_that_cannot_be_done_loses_no_fit():
+    rows = Shift().sample({"mu": 0.0}, 400, np.random.default_rng(0))[1]
+    options = {"gradient": "joint", "max_iter": 100, "regressor": None}
+    good = fitter_of(Shift(), **options).fit(rows)
+    assert good.converged_
+    assert good._posterior.gap(rows) < 0.01
+    assert good._posterior.gap(np.vstack([rows, [[5.0]]])) < 0.02
+    fitter = fitter_of(Spiked(), **options).fit(np.vstack([rows, [[5.0]]]))
+    assert fitter._posterior.gap(np.array([[5.0], [0.0]])) == 0
 
 
 def test_energy_score_is_of_different_draws():

@@ -119,10 +119,10 @@ def past(n_steps, n_back):
     return np.where(columns < 0, -1, columns)
 
 
-def two_outputs(n_steps, half_width):
+def outputs(n_steps, half_width, n_outputs):
     steps = windows(n_steps, half_width)[:, :, None]
-    pairs = np.where(steps < 0, -1, 2 * steps + np.arange(2))
-    return pairs.reshape(n_steps, -1)
+    columns = np.where(steps < 0, -1, n_outputs * steps + np.arange(n_outputs))
+    return columns.reshape(n_steps, -1)
 
 
 SEASONAL = [[1], [*range(7)]]
@@ -135,7 +135,8 @@ SEASONAL = [[1], [*range(7)]]
         (windows(9, 2), 9, [[2], [1, 2, 3], [0, 1, 2, 3, 4, 5, 6, 7, 8]]),
         (windows(9, 4), 9, [[4], [3, 4, 5], [2, 3, 4, 5, 6], [*range(17)]]),
         (past(9, 2), 9, [[2], [1, 2], [0, 1, 2, 3, 4]]),
-        (two_outputs(5, 1), 10, [[2, 3], [*range(10)]]),
+        (outputs(5, 1, 2), 10, [[2, 3], [*range(10)]]),
+        (outputs(5, 1, 5), 25, None),
         (windows(9, 0), 9, [[0]]),
         # A -1 more, to have a regression of their own.
         (np.pad(windows(9, 1), ((0, 0), (0, 1)), constant_values=-1), 9, SEASONAL),
