@@ -299,6 +299,8 @@ class WakeSleepFitter(
         run.params = {**run.params, **run.window.mean_params()}
         self._set_fitted(run, X, columns)
         self._check_convergence(X)
+        self._warn_of_skips()
+        self._warn_of_gap(X)
         return self
 
     @with_callbacks
@@ -526,7 +528,6 @@ class WakeSleepFitter(
                     f"is {wider:.1f} standard errors from zero: the answer depends on "
                     "the width. Take wider windows, or doubt the model"
                 )
-        self._warn_of_skips()
         taken = self.history_["objective"][self.history_["n_skipped"] == 0]
         infinite = 1 - np.isfinite(taken).mean()
         if self.gradient_ == "likelihood" and infinite > MAX_SKIPPED_SHARE:
@@ -544,9 +545,6 @@ class WakeSleepFitter(
                 ConvergenceWarning,
             )
 
-        if self.converged_:
-            self._warn_of_gap(X)
-
     def _warn_of_gap(self, X):
         """Warn where the gradient by importance does not vanish with the regression's.
 
@@ -556,7 +554,8 @@ class WakeSleepFitter(
         free = set(self.params_) - set(model.fixed_params)
         n_params = sum(self.params_[name].size for name in free)
         if (
-            self.gradient_ == "importance"
+            not self.converged_
+            or self.gradient_ == "importance"
             or not posterior.by_importance
             or provides(model, "log_prior_params")
             or n_params > min(MAX_PARAMETERS, len(X) // ROWS_PER_PARAMETER)

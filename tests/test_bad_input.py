@@ -287,8 +287,9 @@ def failing_after(n_calls, n_failures):
 def test_steps_without_a_gradient_are_skipped_and_counted():
     # One call for the dry run, then one a step.
     options = {"gradient": "joint", "log_joint": failing_after(4, 3), "max_iter": 15}
-    with pytest.warns(UserWarning, match="% of the steps were skipped"):
+    with pytest.warns(UserWarning, match="% of the steps were skipped") as record:
         fitter = fit(**options)
+    assert record[0].filename == __file__
     skipped = fitter.history_["n_skipped"]
     onp.testing.assert_array_equal(onp.flatnonzero(skipped), [3, 4, 5])
     lost = onp.isnan(fitter.history_["objective"])

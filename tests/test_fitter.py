@@ -685,8 +685,9 @@ def test_every_epoch_has_a_random_order_of_its_own(X, wakes):
 
 def test_partial_fit_does_not_ask_for_max_iter(X):
     fitter = fitter_of(Bounded(), gradient="importance", batch_size=40, max_iter=1)
-    with pytest.warns(UserWarning, match="25% of the steps were skipped"):
+    with pytest.warns(UserWarning, match="25% of the steps were skipped") as record:
         fitter.partial_fit(np.vstack([X, [[20.0]]]))
+    assert record[0].filename == __file__
     assert fitter.history_["n_skipped"].sum() == 1
 
 
@@ -1403,8 +1404,10 @@ def test_a_gradient_that_vanished_at_the_wrong_place_is_warned_of(X, gradient):
     options = {"gradient": gradient, "regressor": BLIND, "max_iter": 80}
     fitter = fitter_of(Shift(), learning_rate=1e-9, n_sleep=50, **options)
     rows = X - X.mean() + 1
-    with pytest.warns(UserWarning, match="by importance .* take gradient='importance'"):
+    message = "by importance .* take gradient='importance'"
+    with pytest.warns(UserWarning, match=message) as record:
         fitter.fit(rows)
+    assert record[0].filename == __file__
     assert fitter.converged_
     score = fitter.score_gradient(rows)["mu"]
     expected = 0.5 * score.mean() ** 2 / np.mean(score**2)

@@ -54,11 +54,15 @@ def hmmlearn_level(X, seed):
 
 def chain(seeds):
     additive = AmortisedGradientRegressor(trend="linear", groups="columns")
+    isotropic = AmortisedGradientRegressor(trend="linear")
     whole = {"gradient": "importance", "regressor": additive, "max_iter": 1000}
+    forty = {"n_sleep": 250, "max_iter": 400}
     settings = (
         (600, 10, None, 0.01, whole),
         (600, 10, 2, None, {"n_sleep": 1000, "max_iter": 400}),
-        (150, 40, 2, 0.005, {"n_sleep": 250, "max_iter": 400}),
+        (150, 40, 2, 0.005, forty),
+        (150, 40, 4, None, forty),
+        (150, 40, 4, None, {**forty, "regressor": isotropic}),
         (15, 400, 2, 0.01, {"n_sleep": 25, "max_iter": 400}),
     )
     for n, n_steps, half_width, target, options in settings:
@@ -72,7 +76,10 @@ def chain(seeds):
             best = truth + max(0.0, theirs[-1])
             gaps.append(best - fitter.score(X) / n_steps)
             times.append(spent)
-        how = "whole rows, importance" if half_width is None else "local terms"
+        how = "whole rows, importance"
+        if half_width is not None:
+            kernel = "one kernel" if "regressor" in options else "nested groups"
+            how = f"windows of {2 * half_width + 1} steps, {kernel}"
         row(
             f"chain, {n} series of {n_steps} steps, {how}: gap to the better of truth "
             f"and hmmlearn, {np.median(times):.0f} s of processor time",
