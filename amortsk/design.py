@@ -115,7 +115,9 @@ class Design:
             return kernel_matrix(self.regressor, self.gamma, X, self.X)
         F = self.features.transform(X)
         F = F.toarray() if issparse(F) else np.asarray(F)
-        if F.ndim != 2 or len(F) != len(X) or not np.isfinite(F).all():
+        if has_transformer(self.regressor) and (
+            F.ndim != 2 or len(F) != len(X) or not np.isfinite(F).all()
+        ):
             raise ValueError(
                 f"features must map {len(X)} rows to finite numbers of shape "
                 f"({len(X)}, n_components), got shape {F.shape} from {self.features!r}"

@@ -111,12 +111,12 @@ class Real:
         self.indices, self.supports = list(supports), list(supports.values())
         self.tail_weight = tail_weight
         columns = [columns[i] for i in self.indices]
-        self.edges = np.cumsum([part.shape[1] for part in columns])
+        widths = [part.shape[1] for part in columns]
+        self.edges = np.cumsum(widths)
         line = self.targets(columns)
         self.n_targets = line.shape[1]
         margin = MARGIN * line.std(0)
         self.range = line.min(0) - margin, line.max(0) + margin
-        widths = [part.shape[1] for part in columns]
         real = np.repeat([s == "real" for s in self.supports], widths)
         # Beyond, logarithms of positive numbers overflow when they are undone.
         self.far_range = [

@@ -48,9 +48,9 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
     trend : {None, "constant", "linear", "quadratic"}, default="constant"
         Unpenalised polynomial beside the kernel. None neither centres nor shifts.
     groups : None, "columns", "nested" or list of integer arrays, default=None
-        Columns of each part of an additive kernel. ``"nested"`` is for the local terms
-        of a :class:`WakeSleepFitter`: columns within 0, 1, 2, 4, ... steps of a term's
-        own, and all; elsewhere, and where terms have no steps of their own, as None.
+        Columns of each part of an additive kernel. ``"nested"`` is for the regression
+        of a :class:`WakeSleepFitter` alone: columns within 0, 1, 2, 4, ... steps of a
+        local term's own, and all; as None where terms have no steps of their own.
     random_state : int, RandomState instance or None, default=None
         Draws frequencies or landmarks.
 
