@@ -82,16 +82,13 @@ class Estimator:
     model : LatentVariableModel
     regression : Regression
         Fitted with the bandwidth and the ridge that it last chose.
-    n_proposals : int
-        Importance-weighted draws for each row.
     """
 
     reason = "it was asked for"
     has_control_variate = False
 
-    def __init__(self, model, regression, n_proposals):
+    def __init__(self, model, regression):
         self.model, self.regression = model, regression
-        self.n_proposals = n_proposals
 
     def select(self, params, sleep, wake, rng):
         """Choose bandwidth and ridge by leave-one-out on this estimator's targets."""
@@ -247,15 +244,24 @@ class Importance(Estimator):
 
     The gradient of an importance-weighted bound on the log-likelihood. One regression
     serves several iterations: a stale proposal is still a valid one.
+
+    Parameters
+    ----------
+    model, regression
+        As of any estimator.
+    n_proposals : int
+        Draws for each row.
+    supports : list
+        Support of every part of the latents.
     """
 
     name = "importance"
     candidates_are = "proposals"
-    budget_factors = (1, 2, 4, 8)
 
     def __init__(self, model, regression, n_proposals, supports):
-        super().__init__(model, regression, n_proposals)
-        self.supports = supports
+        super().__init__(model, regression)
+        self.n_proposals, self.supports = n_proposals, supports
+        self.budgets = [factor * n_proposals for factor in (1, 2, 4, 8)]
         self.with_prior = provides(model, "log_prior")
 
     def select(self, params, sleep, wake, rng):
@@ -313,7 +319,8 @@ class SleepImportance(Estimator):
 
     name = "importance"
     candidates_are = "sleep latents"
-    budget_factors = (1,)
+    # No draws of its own.
+    n_proposals, budgets = 0, (0,)
 
     def select(self, params, sleep, wake, rng):
         """Nothing is regressed."""
@@ -393,16 +400,15 @@ class Auto:
 
     def _grow(self, estimator, *arguments):
         """Effective sample size, with more proposals while it is too small."""
-        start = self.joint.n_proposals
-        for factor in estimator.budget_factors:
-            estimator.n_proposals = max(estimator.n_proposals, factor * start)
+        for budget in estimator.budgets:
+            estimator.n_proposals = max(estimator.n_proposals, budget)
             try:
                 size = estimator.estimate(*arguments).effective_sample_size
             except FloatingPointError:
                 size = 0.0
             if size >= MIN_EFFECTIVE_SAMPLE_SIZE:
                 return size
-        estimator.n_proposals = start
+        estimator.n_proposals = estimator.budgets[0]
         return size
 
     def estimate(self, params, sleep, wake, rng):
@@ -439,22 +445,21 @@ def make_estimator(gradient, model, regression, whole, n_proposals, supports):
             "gradient='importance' and no latent_support 'any', got "
             f"gradient={gradient!r} and supports {supports}"
         )
-    local, arguments = (model, regression, n_proposals), (model, whole, n_proposals)
     importance = []
     if "any" not in supports:
-        importance.append(Importance(*arguments, supports))
+        importance.append(Importance(model, whole, n_proposals, supports))
     if provides(model, "log_prior"):
-        importance.append(SleepImportance(*arguments))
+        importance.append(SleepImportance(model, whole))
     if gradient == "auto":
         # Each searches bandwidths near the last one it chose itself.
-        own = Likelihood(model, copy.copy(whole), n_proposals)
-        return Auto(Joint(*local), own, importance)
+        own = Likelihood(model, copy.copy(whole))
+        return Auto(Joint(model, regression), own, importance)
     if gradient == "importance" and not importance:
         raise ValueError(
             "gradient='importance' needs log_prior where latent_support is 'any'"
         )
-    regressions = Direct(*local), Joint(*local), Likelihood(*arguments)
-    for estimator in (*regressions, *importance):
+    local = Direct(model, regression), Joint(model, regression)
+    for estimator in (*local, Likelihood(model, whole), *importance):
         if estimator.name == gradient:
             return estimator
     raise ValueError(
@@ -470,8 +475,5 @@ def _total(results):
 
 def _weighed(results):
     bounds, gradients, sizes = zip(*results, strict=True)
-    return Estimate(
-        float(np.mean(np.concatenate(bounds))),
-        add(gradients),
-        np.concatenate(sizes),
-    )
+    bound = np.mean(np.concatenate(bounds))
+    return Estimate(float(bound), add(gradients), np.concatenate(sizes))

@@ -177,7 +177,7 @@ class Training:
         if widened is None or len(X) < MIN_PARTS:
             return np.nan
         regression = Regression(self.regression.regressor, widened, X.shape[1])
-        joint = Joint(self.model, regression, 0)
+        joint = Joint(self.model, regression)
         order = self.rng(WIDER).permutation(len(X))
         gradients = []
         with np.errstate(all="ignore"), config_context(assume_finite=True):
