@@ -39,9 +39,9 @@ def has_transformer(regressor):
 def learns(regressor):
     """Whether `features` learn from targets, and go on with every sleep set."""
     features = regressor.features
-    if isinstance(features, FrozenEstimator) or not has_transformer(regressor):
-        return False
-    return getattr(features, "warm_start", False)
+    # One that is frozen lends its attributes, but is not to be fitted.
+    frozen = isinstance(features, FrozenEstimator)
+    return not frozen and getattr(features, "warm_start", False)
 
 
 def check_parameters(regressor):
