@@ -1,7 +1,7 @@
 """The columns of the regression: a trend beside random features or the exact kernel."""
 
 from contextlib import suppress
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from scipy.sparse import issparse
@@ -18,6 +18,7 @@ from amortsk.features import (
     PolynomialTrend,
     RandomFourierFeatures,
     check_groups,
+    check_integer,
 )
 from amortsk.ridge import (
     DualSmoother,
@@ -66,9 +67,7 @@ def check_parameters(regressor):
             f"kernel must be one of {KERNELS}, of {KERNELS[:2]} with Nystroem, got "
             f"{kernel!r}"
         )
-    n = regressor.n_components
-    if not isinstance(n, Integral) or n < 1:
-        raise ValueError(f"n_components must be a positive integer, got {n!r}")
+    check_integer("n_components", regressor.n_components, 1)
     for name, words in (("gamma", ("loo", "median", "scale")), ("alpha", ("loo",))):
         value = getattr(regressor, name)
         if isinstance(value, str):

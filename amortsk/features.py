@@ -181,8 +181,7 @@ class RandomFourierFeatures(
             )
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {KERNELS}, got {self.kernel!r}")
-        if not isinstance(self.gamma, Real) or not 0 < self.gamma < np.inf:
-            raise ValueError(f"gamma must be a positive number, got {self.gamma!r}")
+        check_positive("gamma", self.gamma)
         if self.orthogonal and self.kernel == "laplacian":
             raise ValueError(
                 "orthogonal=True needs a rotation-invariant kernel, got 'laplacian'"
@@ -221,6 +220,12 @@ def check_integer(name, value, least):
     """Raise a ValueError unless the argument is an integer from `least` on."""
     if not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+
+
+def check_positive(name, value):
+    """Raise a ValueError unless the argument is a positive, finite number."""
+    if not isinstance(value, Real) or not 0 < value < np.inf:
+        raise ValueError(f"{name} must be a positive number, got {value!r}")
 
 
 def are_indices(array, end, lowest=0):

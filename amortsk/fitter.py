@@ -3,7 +3,7 @@
 import copy
 import warnings
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import (
@@ -21,7 +21,7 @@ from amortsk.callbacks import STACK_LEVEL, CallbackSupportMixin, with_callbacks
 from amortsk.checks import dry_run
 from amortsk.design import check_parameters
 from amortsk.evaluation import Posterior, energy_score, posterior_block, scoring_rule
-from amortsk.features import check_integer
+from amortsk.features import check_integer, check_positive
 from amortsk.gradients import MIN_EFFECTIVE_SAMPLE_SIZE
 from amortsk.model import (
     FunctionModel,
@@ -440,10 +440,9 @@ class WakeSleepFitter(
             raise ValueError(
                 f"warm_start must be True or False, got {self.warm_start!r}"
             )
-        for name in ("learning_rate", *(["tol"] if self.tol is not None else [])):
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not 0 < value < np.inf:
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
+        check_positive("learning_rate", self.learning_rate)
+        if self.tol is not None:
+            check_positive("tol", self.tol)
         for name in ("log_joint", "sampler", "log_prior"):
             value = getattr(self, name)
             if value is not None and not callable(value):

@@ -5,6 +5,7 @@ from numbers import Real
 import autograd.numpy as np
 from autograd.extend import defvjp, primitive
 
+from amortsk.features import check_positive
 from amortsk.model import LatentVariableModel
 from amortsk.models._decoder import check_positive_int
 from amortsk.observation import LOG_2PI
@@ -140,8 +141,7 @@ class HodgkinHuxleyModel(LatentVariableModel):
     def init_params(self, X, rng):
         """The same start for all data."""
         check_positive_int("n_steps", self.n_steps)
-        if not isinstance(self.step, Real) or not 0 < self.step < np.inf:
-            raise ValueError(f"step must be a positive number, got {self.step!r}")
+        check_positive("step", self.step)
         if not isinstance(self.start, dict | None):
             raise ValueError(f"start must be a dict or None, got {self.start!r}")
         if X.shape[1] != 2 * self.n_steps:
