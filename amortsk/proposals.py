@@ -116,13 +116,10 @@ class Real:
         line = self.targets(columns)
         self.n_targets = line.shape[1]
         margin = MARGIN * line.std(0)
-        self.range = line.min(0) - margin, line.max(0) + margin
+        low, high = self.range = line.min(0) - margin, line.max(0) + margin
         real = np.repeat([s == "real" for s in self.supports], widths)
         # Beyond, logarithms of positive numbers overflow when they are undone.
-        self.far_range = [
-            np.where(real, end, edge)
-            for end, edge in zip((-np.inf, np.inf), self.range, strict=True)
-        ]
+        self.far_range = np.where(real, -np.inf, low), np.where(real, np.inf, high)
 
     def targets(self, columns):
         pairs = zip(columns, self.supports, strict=True)

@@ -48,7 +48,7 @@ class Regression:
     def __init__(self, regressor, term_columns, n_features):
         self.regressor = regressor
         self.blocks = make_blocks(term_columns, n_features)
-        self.scalings = self.ranges = self.choices = None
+        self.choices = [(None, None)] * len(self.blocks)
         self.n_terms = sum(block.n_terms for block in self.blocks)
         self.regressors = [self._for_block(block, n_features) for block in self.blocks]
         self.learner = clone(regressor.features) if learns(regressor) else None
@@ -77,10 +77,9 @@ class Regression:
             Whether `unexplained` is asked for even if there is nothing to choose.
         """
         targets = targets.reshape(len(draws.x), self.n_terms, -1)
-        previous = self.choices or [(None, None)] * len(self.blocks)
+        chosen = zip(self.blocks, self.regressors, self.choices, strict=True)
         self.scalings, self.ranges, self.choices = [], [], []
         total = unexplained = 0.0
-        chosen = zip(self.blocks, self.regressors, previous, strict=True)
         for block, regressor, (gamma, _) in chosen:
             rows = block.rows(draws.x)
             self.scalings.append(column_scaling(rows))

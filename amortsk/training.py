@@ -221,9 +221,8 @@ class Training:
             ) from error
 
     def _record(self, sleep, objective, norm, estimate, skipped):
-        # Nothing is regressed where sleep latents are the candidates.
-        chosen = self.estimator.regression.choices
-        gamma, alpha = chosen[0] if chosen else (None, None)
+        # None where sleep latents are the candidates: nothing is regressed.
+        gamma, alpha = self.estimator.regression.choices[0]
         size, poor = estimate.effective_sample_size, estimate.share_of_poor_rows
         values = (objective, norm, size, poor, gamma, alpha, sleep.n_redrawn, skipped)
         for name, value in zip(HISTORY, values, strict=True):
