@@ -1,7 +1,8 @@
 """Small models whose likelihood, and so whose score, is known."""
 
 import autograd.numpy as np
-from autograd import jacobian
+import numpy as onp
+from autograd import grad, jacobian
 from autograd.scipy.special import logsumexp
 
 from amortsk import LatentVariableModel, WakeSleepFitter, windows
@@ -133,6 +134,24 @@ def exact_scores(model, params, X):
         return lambda v: model.exact_log_likelihood({**params, name: v}, X)
 
     return {name: jacobian(of(name))(params[name]) for name in free(model, params)}
+
+
+def gradients_by_differences(function, params, names):
+    """Gradients of ``function(params)``, checked entry by entry by differences."""
+    gradients = {}
+    for name in names:
+
+        def of(value, name=name):
+            return function({**params, name: value})
+
+        value = onp.asarray(params[name])
+        gradients[name] = found = onp.asarray(grad(of)(value))
+        for index in onp.ndindex(value.shape):
+            step = onp.zeros(value.shape)
+            step[index] = 1e-5
+            numeric = (of(value + step) - of(value - step)) / 2e-5
+            assert abs(found[index] - numeric) < 1e-6 * (1 + abs(numeric))
+    return gradients
 
 
 def flat(gradient, n_rows=None):
