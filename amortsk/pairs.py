@@ -2,6 +2,7 @@
 
 import autograd.numpy as anp
 import numpy as np
+from sklearn.utils import gen_batches
 
 from amortsk.autodiff import add, pullback
 from amortsk.latents import map_parts, parts, repeat, take
@@ -76,7 +77,7 @@ def _one_per_row(model, method, params, rows):
 def steps(n_rows, n_candidates, n_features):
     """Slices of rows whose pairs with all candidates fit in memory."""
     step = max(1, PAIR_NUMBERS // (n_candidates * n_features))
-    return [slice(i, i + step) for i in range(0, n_rows, step)]
+    return gen_batches(n_rows, step)
 
 
 def flatten(z):
