@@ -35,14 +35,15 @@ def scoring_rule(scoring, model, supports):
     ValueError
         If the rule is unknown or the model lacks what it needs.
     """
-    # The energy score is that of whole rows: covariates are not the model's to draw.
-    possible = ["energy"] if model.covariate_columns is None else []
     weighable = "any" not in supports or provides(model, "log_prior")
-    # Weights of whole paths have an effective sample size near one.
-    if weighable and model.term_columns is None:
-        possible.insert(0, "importance")
-    if provides(model, "exact_log_likelihood"):
-        possible.insert(0, "exact")
+    rules = {
+        "exact": provides(model, "exact_log_likelihood"),
+        # Weights of whole paths have an effective sample size near one.
+        "importance": weighable and model.term_columns is None,
+        # That of whole rows: covariates are not the model's to draw.
+        "energy": model.covariate_columns is None,
+    }
+    possible = [rule for rule, is_possible in rules.items() if is_possible]
     if scoring == "auto":
         return possible[0] if possible else None
     if scoring not in possible:
@@ -78,7 +79,7 @@ class Posterior:
     def __init__(
         self, model, params, supports, block, regressor, draws, n_candidates, rng
     ):
-        self.model, self.params, self.supports = model, params, supports
+        self.model, self.params = model, params
         self.block, self.regressor, self.draws = block, regressor, draws
         self.n_candidates = n_candidates
         self.with_prior = provides(model, "log_prior")

@@ -126,8 +126,8 @@ class RandomFourierFeatures(
         blocks = np.array_split(np.arange(n_pairs), len(groups))
         sizes = [len(block) for block in blocks]
         self.frequencies_ = np.zeros((X.shape[1], n_pairs), dtype=X.dtype)
-        for group, block, size in zip(groups, blocks, sizes, strict=True):
-            drawn = self._draw(len(group), size, rng)
+        for group, block in zip(groups, blocks, strict=True):
+            drawn = self._draw(len(group), len(block), rng)
             self.frequencies_[np.ix_(group, block)] = drawn
         self.amplitudes_ = np.repeat(1 / np.sqrt(sizes), sizes).astype(X.dtype)
         self._n_features_out = self.n_components

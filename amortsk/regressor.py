@@ -169,14 +169,13 @@ class AmortisedGradientRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator
         self._trend_coef = coef[: design.n_trend].reshape(-1, *y.shape[1:])
         P, F = columns[:, : design.n_trend], columns[:, design.n_trend :]
         detrended = y - P @ self._trend_coef
+        ridge = self.kernel_ridge_ = KernelRidge(alpha=self.alpha_)
         if self.features_ is None:
-            self.kernel_ridge_ = KernelRidge(alpha=self.alpha_, kernel="precomputed")
-            self.kernel_ridge_.fit(F, detrended)
+            ridge.set_params(kernel="precomputed").fit(F, detrended)
         else:
             # The same solution as on all rows of F, from a dual no larger than D x D.
             Q, R = linalg.qr(F, mode="economic", check_finite=False)
-            self.kernel_ridge_ = KernelRidge(alpha=self.alpha_, kernel="linear")
-            self.kernel_ridge_.fit(R, Q.T @ detrended)
+            ridge.fit(R, Q.T @ detrended)
         return self
 
     def predict(self, X):
