@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy import linalg
 from scipy.special import expit
+from sklearn.covariance import ledoit_wolf
 from sklearn.utils import check_array, check_random_state
 
 from amortsk.latents import concatenate, repeat, take
@@ -23,21 +25,20 @@ from amortsk.pairs import (
     log_joint,
     log_joint_terms,
     log_prior,
-    log_weights,
     natural_log_likelihood,
     pull_log_joint,
 )
-from amortsk.proposals import Proposal, latent_supports, normalise
+from amortsk.proposals import Proposal, latent_supports
 from amortsk.regression import column_scaling
-from amortsk.regressor import AmortisedGradientRegressor
 from amortsk.sleep import draw
 
 # Draws, and those of which all pairs are taken.
 DRY_RUN_DRAWS, PAIRED_DRAWS = 200, 10
 # Draws, and batches of them, for the mean score.
 SCORE_DRAWS, SCORE_BATCHES = 20_000, 100
-# Draws for the regression, draws tested, and proposals for each of them.
-FIT_DRAWS, TEST_DRAWS, TEST_PROPOSALS = 1000, 4000, 20
+# Draws for a proposal, and draws tested.
+FIT_DRAWS, TEST_DRAWS = 1000, 10_000
+MOMENTS = ("mean", "mean square")
 # Standard errors from zero at which a test fails.
 LIMIT = 5.0
 
@@ -51,8 +52,9 @@ class ModelCheck(NamedTuple):
         Largest mean, over the model's own draws, of an entry of
         grad log p(z, x), in standard errors.
     conditional_importance : float
-        Largest mean difference between a draw's own latents and importance-weighted
-        ones, in standard errors; NaN where no proposal fits the latents.
+        Largest mean difference between a draw's own latents and their weighted
+        neighbours, in standard errors; NaN with latent support ``"any"``, or where
+        neighbours have no weight.
     gradient_error : float
         Largest relative difference between autograd and finite differences.
     log_prior : float
@@ -70,17 +72,18 @@ def check_model(fitter_or_model, X=None, random_state=None):
     r"""Test a model: shapes, gradient, and that sampler and log-joint belong together.
 
     Two facts hold for every model whose log-joint is the log-density of its sampler.
-    The score has mean zero over the model's own draws,
-    :math:`E[\nabla_\theta \log p_\theta(z, x)] = 0`; this finds a wrong noise scale or
-    sign, but not a fixed prior that was left out. And if the true z of a draw is put
-    among K proposals :math:`q(z|x)`, importance weights :math:`w \propto p/q` over all
-    K + 1 leave expectations unchanged,
-    :math:`E[\sum_k w_k T(z_k) - T(z)] = 0`; this finds a missing prior too, unless it
-    is constant. Neither sees an additive constant that was left out, though `score`
-    needs it. Of a ``log_prior`` p, constant included, two averages have to agree for
-    any density q of the latents, :math:`E_p[q / (p + q)] = E_q[p / (p + q)]`. Each is a
-    ValueError beyond five standard errors. They are tested near the start: zeros and
-    ones among its parameters, which hide signs and powers, are moved by a tenth.
+    The score has mean zero over the model's own draws, :math:`E[\nabla_\theta \log
+    p_\theta(z, x)] = 0`; this finds a wrong noise scale or sign, but not a fixed prior
+    that was left out. And importance weights over the true z of a draw and a neighbour
+    z', as likely to be z's as z to be its, leave expectations unchanged:
+    :math:`E[w\,(T(z') - T(z))] = 0` with :math:`w = p(z',x)/(p(z,x)+p(z',x))`. This
+    finds a missing prior too, unless it is constant; neighbours differ in one
+    coordinate, so it does for paths of any length. Neither sees an additive constant
+    that was left out, though `score` needs it. Of a ``log_prior`` p, constant included,
+    two averages have to agree for any density q of the latents, :math:`E_p[q / (p + q)]
+    = E_q[p / (p + q)]`. Each is a ValueError beyond five standard errors. They are
+    tested near the start: zeros and ones among its parameters, which hide signs and
+    powers, are moved by a tenth.
 
     Parameters
     ----------
@@ -106,6 +109,14 @@ def check_model(fitter_or_model, X=None, random_state=None):
     See Also
     --------
     WakeSleepFitter : Runs the cheap part, without the statistical tests, in `fit`.
+
+    References
+    ----------
+    Barker, *Monte Carlo calculations of the radial distribution functions for a
+    proton-electron plasma*, Australian Journal of Physics 18, 1965,
+    doi:10.1071/PH650119.
+    Gandy and Scott, *Unit testing for MCMC and other Monte Carlo methods*, 2020 (arXiv
+    2001.06465).
 
     Examples
     --------
@@ -235,30 +246,33 @@ def _mean_score(model, params, seed, pool):
 
 def _conditional_importance(model, params, seed, pool, support):
     """Largest difference between true and reweighted latents, in standard errors."""
-    fit, test, proposal, rng = _to_fit_and_test(model, params, seed, pool, support)
+    _, test, proposal, rng = _to_fit_and_test(model, params, seed, pool, support)
     if proposal is None:
         return np.nan, None
-    targets = proposal.targets(fit.z)
-    regressor = AmortisedGradientRegressor(
-        n_components=100, gamma="median", random_state=int(rng.integers(2**31 - 1))
-    )
-    center, scale = column_scaling(fit.x)
-    rows, queries = (fit.x - center) / scale, (test.x - center) / scale
-    residual = targets - regressor.fit(rows, targets).predict(rows)
-    proposal.fit_residuals(residual.T @ residual, FIT_DRAWS, 0.0)
-    moments = regressor.predict(queries)
-    z = proposal.draw(moments, proposal.noise(rng, TEST_DRAWS, TEST_PROPOSALS))
-    own = take(test.z, np.arange(TEST_DRAWS)[:, np.newaxis])
-    z = concatenate([z, own], axis=1)
-    log_q = proposal.log_density(moments, z)
-    weights = normalise(log_weights(model, params, z, test.x, log_q))[0]
-    T = proposal.targets(flatten(z))
-    T = np.hstack([T, T**2]).reshape(TEST_DRAWS, TEST_PROPOSALS + 1, -1)
-    differences = np.einsum("nk,nkt->nt", weights, T) - T[:, -1]
-    t = _standard_errors(differences)
-    worst = int(t.argmax())
-    moment = ("the mean", "the mean square")[worst // targets.shape[1]]
-    return float(t[worst]), f"{moment} of coordinate {worst % targets.shape[1]} of z"
+    value = log_joint(model, params, test.z, test.x)
+    T = proposal.targets(test.z)
+    center, scale = column_scaling(T)
+    precision = linalg.inv(ledoit_wolf((T - center) / scale)[0])
+
+    def moments(z):
+        standard = (proposal.targets(z) - center) / scale
+        length = np.sum(standard @ precision * standard, axis=1, keepdims=True)
+        return np.hstack([standard, standard**2, length])
+
+    change = 0.0
+    # Given its neighbours, a coordinate may vary much less than on its own.
+    scale_given_others = scale / np.sqrt(np.diag(precision))
+    for z, log_ratio in proposal.neighbours(test.z, scale_given_others, rng):
+        share = expit(log_joint(model, params, z, test.x) - value + log_ratio)
+        share = np.nan_to_num(share)[:, np.newaxis]
+        difference = np.hstack([moments(z) - moments(test.z), 2 * share - 1])
+        change = change + share * difference
+    if not np.any(change):
+        return np.nan, None
+    t = _standard_errors(change)
+    worst, k = int(t.argmax()), T.shape[1]
+    names = [f"the {m} of coordinate {i} of z" for m in MOMENTS for i in range(k)]
+    return float(t[worst]), [*names, "the mean square of z", "the density"][worst]
 
 
 def _log_prior(model, params, seed, pool, support):

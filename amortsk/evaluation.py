@@ -198,6 +198,8 @@ class Posterior:
         try:
             with np.errstate(all="ignore"):
                 possible = X[self.bounds(X)[1] > 0]
+                if not len(possible):
+                    return 0.0
                 scores = self.score_gradient(possible, "importance").values()
         except FloatingPointError:
             return 0.0

@@ -528,7 +528,7 @@ class WakeSleepFitter(
                     "the width. Take wider windows, or doubt the model"
                 )
         taken = self.history_["objective"][self.history_["n_skipped"] == 0]
-        infinite = 1 - np.isfinite(taken).mean()
+        infinite = np.sum(~np.isfinite(taken)) / max(len(taken), 1)
         if self.gradient_ == "likelihood" and infinite > MAX_SKIPPED_SHARE:
             _warn(
                 "gradient='likelihood' gives weight to pairs of latents and data that "

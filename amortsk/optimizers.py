@@ -135,10 +135,10 @@ class Window:
         self.n += 1
 
     def mean_params(self):
-        """Parameters averaged over the window."""
+        """Parameters averaged over the window; none before the first step."""
         return {
             name: np.mean([params[name] for params in self.params], axis=0)
-            for name in self.params[0]
+            for name in (self.params[0] if self.params else ())
         }
 
     def drift(self):

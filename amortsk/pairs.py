@@ -86,12 +86,22 @@ def flatten(z):
 
 
 def log_weights(model, params, z, x, log_q):
-    """Log-weights of candidates z, with arrays (m, K, ...), of rows x; NaN is -inf."""
+    """Log-weights of candidates z, with arrays (m, K, ...), of rows x; NaN is -inf.
+
+    Raises
+    ------
+    FloatingPointError
+        If a weight is infinite.
+    """
     n_candidates = parts(z)[0].shape[1]
     x = np.repeat(x, n_candidates, axis=0)
     with np.errstate(all="ignore"):
         value = log_joint(model, params, flatten(z), x)
         log_w = np.reshape(value, (-1, n_candidates)) - log_q
+    if np.isposinf(log_w).any():
+        raise FloatingPointError(
+            f"{name_of(model, 'log_joint')} returned plus infinity for some of X"
+        )
     return np.where(np.isnan(log_w), -np.inf, log_w)
 
 

@@ -19,8 +19,12 @@ TAIL_WEIGHT = 0.1
 # Standard deviations beyond the sleep latents that a mean may lie: without them rows
 # that the model explains well, by latents that are a little rare, would be mistreated.
 MARGIN = 2.0
+# Numbers that the covariance of all rows counts for against a row's own draws.
+SHARED_WEIGHT = 20.0
 MIN_PROBABILITY = 0.005
 MAX_RESULTANT = 0.999
+# Of neighbours, of which some suit posteriors of any width.
+DISTANCES = 2.0 / 4 ** np.arange(4)
 ANGLES = np.linspace(0, np.pi, 513)
 
 
@@ -125,6 +129,20 @@ class Real:
         pairs = zip(columns, self.supports, strict=True)
         return np.concatenate([_to_line(*pair) for pair in pairs], axis=-1)
 
+    def neighbours(self, columns, scale, rng):
+        line, rows = self.targets(columns), np.arange(len(columns[0]))
+        j = rng.integers(self.n_targets, size=len(rows))
+        eps = rng.choice(DISTANCES, len(rows)) * rng.standard_normal(len(rows))
+        line[rows, j] += scale[j] * eps
+        pairs = zip(np.split(line, self.edges[:-1], axis=1), self.supports, strict=True)
+        moved = [_from_line(*pair) for pair in pairs]
+        return moved, self.log_jacobian(columns) - self.log_jacobian(moved)
+
+    def log_jacobian(self, columns):
+        """log |d line / d value|, (...)."""
+        pairs = zip(columns, self.supports, strict=True)
+        return sum(_log_jacobian(*pair) for pair in pairs)
+
     def fit_residuals(self, scatter, n_samples, degrees_of_freedom):
         k = self.n_targets
         covariance = scatter / max(n_samples - degrees_of_freedom, 0.1 * n_samples)
@@ -149,12 +167,24 @@ class Real:
         pairs = zip(np.split(line, self.edges[:-1], axis=2), self.supports, strict=True)
         return [_from_line(*pair) for pair in pairs]
 
-    def log_density(self, moments, columns):
-        residual = self.targets(columns) - moments[:, np.newaxis]
+    def squares(self, moments, line):
+        """Squared lengths of residuals, (m, K), in units of the root."""
+        residual = line - moments[:, np.newaxis]
         whitened = linalg.solve_triangular(
             self.root, residual.reshape(-1, self.n_targets).T, lower=True
         )
-        squares = np.sum(whitened**2, 0).reshape(residual.shape[:2])
+        return np.sum(whitened**2, 0).reshape(residual.shape[:2])
+
+    def spread(self, moments, line, weights):
+        """Scale of every row's weighted latents over that of all, shrunk to one."""
+        size = 1 / np.sum(weights**2, 1)
+        squares = np.sum(weights * self.squares(moments, line), 1) / (1 - 1 / size)
+        total = SHARED_WEIGHT + INFLATION * size * squares
+        return np.sqrt(total / (SHARED_WEIGHT + size * self.n_targets))
+
+    def log_density(self, moments, columns, spread):
+        spread = np.asarray(spread)[..., np.newaxis]
+        squares = self.squares(moments, self.targets(columns)) / spread**2
         k = self.n_targets
         log_q = -0.5 * squares - 0.5 * k * np.log(2 * np.pi)
         if self.tail_weight:
@@ -165,8 +195,8 @@ class Real:
                 - 0.5 * (TAIL_DF + k) * np.log1p(squares / TAIL_DF)
             )
             log_q = _mixture(log_q, self.tail_weight, log_t)
-        pairs = zip(columns, self.supports, strict=True)
-        return log_q - self.log_det + sum(_log_jacobian(*pair) for pair in pairs)
+        log_det = self.log_det + k * np.log(spread)
+        return log_q - log_det + self.log_jacobian(columns)
 
 
 class Categorical:
@@ -187,6 +217,21 @@ class Categorical:
     def targets(self, columns):
         categories = self.low + np.arange(self.n_categories)
         return as_columns(columns[0][..., np.newaxis] == categories).astype(np.float64)
+
+    def neighbours(self, columns, scale, rng):
+        z, n, rows = (
+            columns[0] - self.low,
+            self.n_categories,
+            np.arange(len(columns[0])),
+        )
+        j = rng.integers(self.n_columns, size=len(rows))
+        far, near = (
+            rng.integers(1, max(n, 2), len(rows)),
+            rng.choice([-1, 1], len(rows)),
+        )
+        shift = np.where(rng.random(len(rows)) < 0.5, far, near)
+        z[rows, j] = (z[rows, j] + shift) % n
+        return [self.low + z], 0.0
 
     def probabilities(self, moments):
         p = moments.reshape(len(moments), self.n_columns, self.n_categories)
@@ -221,6 +266,11 @@ class Unit:
 
     def targets(self, columns):
         return columns[0]
+
+    def neighbours(self, columns, scale, rng):
+        (z,) = columns
+        z = z + rng.choice(DISTANCES, (len(z), 1)) * rng.standard_normal(z.shape)
+        return [z / np.linalg.norm(z, axis=1, keepdims=True)], 0.0
 
     def _direction_and_concentration(self, moments):
         k = self.n_targets
@@ -330,22 +380,49 @@ class Proposal:
         """Base noise of `n_draws` draws for each of `n_rows` queries, or for all: 1."""
         return [family.noise(rng, (n_rows, n_draws)) for family in self.families]
 
-    def draw(self, moments, noise):
+    def neighbours(self, z, scale, rng):
+        """For every family, latents that differ in one coordinate of it in each row.
+
+        They are as likely drawn from z as z from them, but for the factor whose
+        logarithm comes with them.
+        """
+        columns = [as_columns(part) for part in parts(z)]
+        for family, s in zip(self.families, self.slices, strict=True):
+            own, arrays = [columns[i] for i in family.indices], parts(z)
+            moved, log_ratio = family.neighbours(own, scale[s], rng)
+            for i, part in zip(family.indices, moved, strict=True):
+                arrays[i] = part.reshape(arrays[i].shape)
+            yield rebuild(z, arrays), log_ratio
+
+    def spread(self, moments, targets, weights):
+        """Scale of every row's real latents, in units of that of the residuals, (m,).
+
+        From weighted targets (m, K, n_targets) about their moments.
+        """
+        for family, s in zip(self.families, self.slices, strict=True):
+            if isinstance(family, Real):
+                return family.spread(moments[:, s], targets[..., s], weights)
+        return np.ones(len(moments))
+
+    def draw(self, moments, noise, spread=1.0):
         """Latents whose arrays have shape (n_queries, n_draws, ...)."""
         arrays = parts(self.like)
         for family, s, eps in zip(self.families, self.slices, noise, strict=True):
+            if isinstance(family, Real):
+                eps = np.asarray(spread)[..., np.newaxis, np.newaxis] * eps
             drawn = family.draw(moments[:, s], eps)
             for i, z in zip(family.indices, drawn, strict=True):
                 arrays[i] = z.reshape(*z.shape[:2], *arrays[i].shape[1:])
         return rebuild(self.like, arrays)
 
-    def log_density(self, moments, z):
+    def log_density(self, moments, z, spread=1.0):
         """log q(z | x) of latents with arrays (n_queries, n_draws, ...)."""
-        columns = [as_columns(part, 2) for part in parts(z)]
-        return sum(
-            family.log_density(moments[:, s], [columns[i] for i in family.indices])
-            for family, s in zip(self.families, self.slices, strict=True)
-        )
+        columns, log_q = [as_columns(part, 2) for part in parts(z)], 0.0
+        for family, s in zip(self.families, self.slices, strict=True):
+            own = moments[:, s], [columns[i] for i in family.indices]
+            scale = (spread,) if isinstance(family, Real) else ()
+            log_q = log_q + family.log_density(*own, *scale)
+        return log_q
 
 
 def normalise(log_weights):

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from toys import Shift, log_normal
 
 from amortsk import AmortisedGradientRegressor, WakeSleepFitter
+from amortsk.model import summary
 from amortsk.models import (
     BernoulliFactorModel,
     FactorAnalysisModel,
@@ -405,6 +406,11 @@ def test_parameters_without_entries_are_left_alone():
     for gradient in ("joint", "likelihood"):
         fitter = fit(init_params=start, gradient=gradient, regressor=None)
         assert fitter.params_["none"].shape == (3, 0)
+
+
+def test_parameters_without_entries_have_no_range():
+    params = {"mu": onp.array([-1.0, 2.5]), "none": onp.zeros((3, 0))}
+    assert summary(params) == {"mu": "(2,), -1 to 2.5"}
 
 
 def test_a_sampler_may_use_its_arrays_again():

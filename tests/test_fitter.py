@@ -6,6 +6,7 @@ import warnings
 from collections import namedtuple
 from contextlib import nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import joblib
@@ -35,7 +36,12 @@ from amortsk import (
 )
 from amortsk import training as training_module
 from amortsk.callbacks import CallbackSupportMixin
-from amortsk.evaluation import energy_score
+from amortsk.evaluation import (
+    ENERGY_DRAWS,
+    energy_score,
+    posterior_block,
+    scoring_rule,
+)
 from amortsk.fitter import DRIFTING
 from amortsk.gradients import Estimate
 from amortsk.latents import as_columns
@@ -777,6 +783,8 @@ def test_rows_that_are_impossible(X):
     assert scores[1] == -np.inf and np.isfinite(scores[[0, 2]]).all()
     alone = fitter.score_samples(some[[0, 2]])
     np.testing.assert_allclose(scores[[0, 2]], alone, rtol=1e-12)
+    gap = fitter._posterior.gap
+    assert gap(some) == pytest.approx(gap(some[[0, 2]]), rel=1e-9)
     for method in (fitter.transform, fitter.score_gradient):
         with pytest.raises(
             ValueError, match=r"rows of X are impossible under the model, 1.*\[20.\]"
@@ -1149,6 +1157,12 @@ def test_one_row_does_not_decide_how_expectations_are_taken(X):
     assert rms(fitter.transform(X)[:, 0] - mean) < 0.2
 
 
+def test_the_effective_sample_size_is_the_median(X, monkeypatch):
+    posterior = fitter_of(Shift(), max_iter=1).fit(X)._posterior
+    monkeypatch.setattr(posterior, "bounds", lambda X: (None, np.array([30.0, 1, 2])))
+    assert posterior.effective_sample_size(X) == 2
+
+
 def test_residuals_of_proposals_count_degrees_of_freedom(X, monkeypatch):
     seen, fit_residuals = [], Proposal.fit_residuals
 
@@ -1248,6 +1262,55 @@ def test_probabilities_of_windows_are_probabilities():
     clipped = np.clip(raw, 0, 1)
     clipped = clipped / clipped.sum(axis=2, keepdims=True)
     np.testing.assert_allclose(p, clipped, atol=1e-12)
+
+
+def test_terms_count_in_the_size_of_the_final_sleep_set():
+    """Ten thousand rows of the regression: 500 draws of 20 terms."""
+    model = Chain(2, 20, half_width=0)
+    X = model.sample(model.init_params(None, None), 3, np.random.default_rng(0))[1]
+    fitter = fitter_of(model, n_sleep=300).partial_fit(X)
+    assert len(fitter._posterior.draws.x) == 500
+
+
+def test_means_of_windows_beside_probabilities(series):
+    class Both(Chain):
+        latent_support = ["real", ("categorical", 2)]
+
+        def sample(self, params, n_samples, rng):
+            z, x = super().sample(params, n_samples, rng)
+            return (x + rng.standard_normal(x.shape), z), x
+
+        def log_joint(self, params, z, x):
+            return super().log_joint(params, z[1], x) + log_normal(z[0], x, 1.0)
+
+    def both(z):
+        return np.concatenate([z[0][..., None], z[1][..., None] == [0, 1]], axis=2)
+
+    fitter = fitter_of(Both(2, 5, half_width=1), max_iter=2).fit(series)
+    raw = fitter.posterior_expectation(series, both)
+    assert raw[..., 1:].min() < -0.01
+    found = fitter.transform(series).reshape(60, 5, 3)
+    np.testing.assert_allclose(found[..., 0], raw[..., 0])
+    clipped = np.clip(raw[..., 1:], 0, 1)
+    clipped = clipped / clipped.sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(found[..., 1:], clipped, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "term_columns, shapes, is_local",
+    [
+        (windows(3, 1), [(5, 3), (5, 3, 2)], True),
+        (windows(3, 1), [(5, 3), (5, 2)], False),
+        # As many entries as there are terms of the first width.
+        ([[0], [1], [0, 1], [1, 2]], [(5, 2)], False),
+    ],
+)
+def test_latents_with_an_entry_for_each_term_have_windows(
+    term_columns, shapes, is_local
+):
+    regression = Regression(QUICK, term_columns, 3)
+    block = posterior_block(regression, tuple(np.zeros(shape) for shape in shapes))
+    assert (block.columns is not None) == is_local
 
 
 def test_score_gradient_by_likelihood_has_the_data_in_it(X):
@@ -1359,6 +1422,10 @@ def test_scoring_rules(X):
             scores_of(model, scoring)
 
 
+def test_local_terms_are_scored_by_their_draws():
+    assert scoring_rule("auto", Levels(), ["real"]) == "energy"
+
+
 def test_sleep_latents_give_the_log_likelihood(X):
     fitter = fitter_of(AnyLatent(), n_sleep=1000).fit(X)
     exact = log_normal(X[:, 0], fitter.params_["mu"], np.sqrt(2))
@@ -1426,10 +1493,112 @@ def test_a_test_that_cannot_be_done_loses_no_fit():
     assert fitter._posterior.gap(np.array([[5.0], [0.0]])) == 0
 
 
+def test_the_gap_is_that_of_rows_with_a_finite_score(X, monkeypatch):
+    """Of scores 1 and 2: half the square of their mean over the mean square."""
+    posterior = fitter_of(Shift(), max_iter=1).fit(X)._posterior
+    scores = {"mu": np.array([1.0, np.nan, 2.0, np.inf])}
+    monkeypatch.setattr(posterior, "score_gradient", lambda X, name: scores)
+    assert posterior.gap(X[:4]) == pytest.approx(0.5 * 1.5**2 / 2.5)
+
+
+class PartlyFixed(Shift):
+    fixed_params = ("fixed",)
+
+
+class WithPrior(PartlyFixed):
+    def log_prior_params(self, params):
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    "n_rows, n_params, gap, changed, warned",
+    [
+        # 200 times the gap is beyond 1 + 10 sqrt(2), what chance gives.
+        (100, 1, 0.075, {}, False),
+        (100, 1, 0.077, {}, True),
+        (100, 5, 0.2, {}, True),
+        # Of 500 rows, or of 20 for every parameter; and never little.
+        (1000, 1, 0.049, {}, False),
+        (1000, 1, 0.051, {}, True),
+        (3000, 100, 0.060, {}, False),
+        (3000, 100, 0.061, {}, True),
+        # Too many parameters, and too many for the rows.
+        (3000, 101, 9.0, {}, False),
+        (100, 6, 9.0, {}, False),
+        (1000, 1, 9.0, {"model_": WithPrior()}, False),
+        (1000, 1, 9.0, {"converged_": False}, False),
+        (1000, 1, 9.0, {"gradient_": "importance"}, False),
+        (1000, 1, 9.0, {"by_importance": False}, False),
+    ],
+)
+def test_gaps_that_are_warned_of(n_rows, n_params, gap, changed, warned):
+    seen = []
+
+    def watched(rows):
+        seen.append(rows)
+        return gap
+
+    fitter = WakeSleepFitter()
+    fitter._posterior = SimpleNamespace(gap=watched, by_importance=True)
+    fitter._run = SimpleNamespace(rng=lambda key: np.random.default_rng(0))
+    fitter.model_, fitter.converged_, fitter.gradient_ = PartlyFixed(), True, "joint"
+    fitter.params_ = {"mu": np.zeros(n_params), "fixed": np.zeros(1000)}
+    for name, value in changed.items():
+        setattr(fitter._posterior if name == "by_importance" else fitter, name, value)
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        fitter._warn_of_gap(np.arange(n_rows))
+    assert len(record) == warned
+    for rows in seen:
+        expected = min(n_rows, max(500, 20 * n_params))
+        assert len(rows) == len(np.unique(rows)) == expected
+
+
+@pytest.mark.parametrize(
+    "gradient, n_infinite, n_skipped, drift, messages",
+    [
+        ("joint", 0, 0, 0.99 * DRIFTING, []),
+        ("joint", 0, 0, 1.01 * DRIFTING, ["one way"]),
+        ("likelihood", 2, 0, 0.0, []),
+        ("likelihood", 3, 0, 0.0, ["exclude each other, in 15% of the steps"]),
+        ("joint", 3, 0, 0.0, []),
+        ("likelihood", 0, 2, 0.0, []),
+        ("likelihood", 0, 3, 0.0, ["15% of the steps were skipped"]),
+        # A fifth of the steps that were taken.
+        ("likelihood", 2, 10, 0.0, ["in 20% of", "50% of the steps were skipped"]),
+    ],
+)
+def test_steps_that_are_warned_of(gradient, n_infinite, n_skipped, drift, messages):
+    """Of twenty; more than a tenth."""
+    fitter, objective, skipped = WakeSleepFitter(), np.zeros(20), np.zeros(20)
+    objective[:n_infinite] = -np.inf
+    objective[20 - n_skipped :], skipped[20 - n_skipped :] = np.nan, 1
+    fitter.history_ = {"objective": objective, "n_skipped": skipped}
+    fitter.gradient_ = gradient
+    fitter._run = SimpleNamespace(
+        regression=SimpleNamespace(is_local=False),
+        window=SimpleNamespace(drift=lambda: drift),
+    )
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        fitter._check_convergence(None)
+        fitter._warn_of_skips()
+    assert len(record) == len(messages)
+    for warning, message in zip(record, messages, strict=True):
+        assert message in str(warning.message)
+
+
 def test_energy_score_is_of_different_draws():
     draws = np.array([[0.0], [1.0], [5.0]])
     # E|y - y'| is (1 + 5 + 4) / 3, E|x - y| is (0 + 1 + 5) / 3.
     np.testing.assert_allclose(energy_score(draws[:1], draws), [5 / 3 - 2])
+
+
+def test_the_energy_score_takes_a_thousand_draws():
+    X, draws = np.split(np.random.default_rng(0).standard_normal((1105, 2)), [5])
+    np.testing.assert_array_equal(
+        energy_score(X, draws), energy_score(X, draws[:ENERGY_DRAWS])
+    )
 
 
 def mean_distance(mean, scale):
@@ -1489,6 +1658,19 @@ def test_verbose(X, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 40
 
 
+def test_progress_is_the_mean_since_the_last_line(capsys):
+    """Every third of fifty iterations, for at most twenty lines."""
+    fitter = WakeSleepFitter(verbose=1, max_iter=50)
+    run = SimpleNamespace(estimator=SimpleNamespace(name="joint"))
+    names = ("objective", "gradient_norm", "effective_sample_size")
+    for n, lines in (5, 0), (6, 1):
+        run.history = {name: [9.0, 9.0, 9.0, 1.0, 2.0, 3.0][:n] for name in names}
+        fitter._report(run)
+        out = capsys.readouterr().out
+        assert len(out.splitlines()) == lines
+    assert out.split()[:4] == ["iteration", "6", "objective", "2.0000"]
+
+
 class Watcher:
     """A callback that counts tasks, and stops after `n` of them."""
 
@@ -1528,6 +1710,18 @@ def test_callbacks(X, n, n_iter):
     tasks = ["begin", "end"] * n_iter
     assert watcher.tasks == ["setup", "begin", *tasks, "end", "teardown"]
     assert len(set(watcher.params)) == n_iter
+
+
+@pytest.mark.skipif(not HAS_CALLBACKS, reason="needs callbacks of scikit-learn 1.9")
+def test_a_callback_may_stop_before_the_first_step(X):
+    """A row that is impossible, in the only batch: the step is skipped."""
+    rows = np.vstack([X, [[20.0]]])
+    fitter = fitter_of(Bounded(), gradient="importance", batch_size=len(rows))
+    with pytest.warns(UserWarning, match="100% of the steps were skipped"):
+        fitter.set_callbacks(Watcher(1)).fit(rows)
+    assert fitter.n_iter_ == fitter.history_["n_skipped"].sum() == 1
+    assert fitter.params_["mu"] == Bounded().init_params(rows, None)["mu"]
+    assert not fitter.converged_
 
 
 def test_support_of_the_fitter_replaces_a_computed_one():
@@ -1573,4 +1767,5 @@ def test_latents_of_whole_series_beside_windows():
         model=model, n_sleep=20, max_iter=100, learning_rate=0.05, random_state=0
     ).fit(X)
     assert fitter.transform(X).shape == (60, 1)
+    assert not fitter._posterior.by_importance
     assert np.abs(fitter.params_["mean"][0] - X.mean()) < 0.1

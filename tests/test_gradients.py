@@ -1,5 +1,7 @@
 """Estimators of the mean score, against each other and against exact scores."""
 
+from types import SimpleNamespace
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -29,8 +31,9 @@ from amortsk.models import (
     GaussianMixtureModel,
 )
 from amortsk.pairs import log_joint_terms
-from amortsk.regression import Regression, standardised
+from amortsk.regression import OUTERMOST, Regression, mean_weights, standardised
 from amortsk.sleep import Draws
+from amortsk.terms import make_blocks, windows
 
 REGRESSOR = AmortisedGradientRegressor(n_components=100, gamma=0.5, trend="linear")
 # Wherever a draw's seed is a number, these need none.
@@ -281,6 +284,54 @@ def test_share_of_variance_that_windows_of_two_widths_leave_unexplained():
         left += variance * min(clone(regressor).fit(rows, y).loo_error_, 1)
         total += variance
     np.testing.assert_allclose(pooled.unexplained, [left / total])
+
+
+def test_constant_targets_leave_nothing_unexplained():
+    rng = np.random.default_rng(0)
+    regression = Regression(REGRESSOR, None, 3)
+    draws = Draws(None, rng.standard_normal((100, 3)))
+    regression.select(draws, np.ones((100, 1)), rng, always=True)
+    np.testing.assert_array_equal(regression.unexplained, 0)
+
+
+def test_three_sleep_draws_lie_on_either_side_of_the_range():
+    """Of all columns together."""
+    rng = np.random.default_rng(0)
+    regression, x = Regression(REGRESSOR, None, 3), rng.standard_normal((1000, 3))
+    regression.select(Draws(None, x), x, rng)
+    rows = standardised(regression.blocks[0], regression.scalings[0], x)
+    low, high = regression.ranges[0]
+    assert np.sum(rows < low) == np.sum(rows > high) == OUTERMOST
+
+
+def test_rows_of_all_terms_are_counted_for_the_trend():
+    """Four for each of six columns: three of the window, two of the ends, a one."""
+    regression = Regression(REGRESSOR, windows(6, 1), 6)
+    x = np.random.default_rng(0).standard_normal((4, 6))
+    assert regression.can_have_trend(x)
+    assert not regression.can_have_trend(x[:3])
+
+
+UNLIKE = [[0, 1], [2], [1, 2], [0]]
+
+
+def test_weights_of_blocks_go_to_their_own_terms():
+    def fitted(block):
+        """Weighs every term by its number, and ten times that of the draw."""
+        weights = 10 * np.arange(5)[:, np.newaxis] + block.terms
+        return SimpleNamespace(block=block, weights=lambda draws, _: weights.ravel())
+
+    blocks = [fitted(block) for block in make_blocks(UNLIKE, 3)]
+    weights = mean_weights(blocks, [None, None], Draws(None, np.zeros((5, 3))))
+    np.testing.assert_array_equal(weights, np.add.outer(10 * np.arange(5), range(4)))
+
+
+def test_nested_groups_of_blocks_are_about_steps_of_all_terms():
+    regressor = AmortisedGradientRegressor(groups="nested")
+    regression = Regression(regressor, [*windows(6, 1)[:3], *windows(6, 2)[3:]], 6)
+    found = [[[*group] for group in own.groups] for own in regression.regressors]
+    # Each has an indicator of one end, and those of half-width two have two of them.
+    assert found == [[[1], [*range(4)]], [[2], [1, 2, 3], [*range(7)]]]
 
 
 class Later(Shift):

@@ -213,6 +213,15 @@ def test_local_terms_are_summed():
     np.testing.assert_array_equal(log_joint(terms, {}, x, x), [1, 13, 41])
 
 
+def test_pairs_of_local_terms_are_those_of_their_sum():
+    terms = FunctionModel(lambda params, z, x: params["a"] * z * x, None, None)
+    rng = np.random.default_rng(0)
+    z, x, weights = (rng.standard_normal(s) for s in ((4, 2), (3, 2), (4, 3)))
+    value, gradient = weighted_pairs(terms, {"a": np.array(2.0)}, z, x, weights)
+    expected = np.sum(weights * (z @ x.T))
+    np.testing.assert_allclose([value, gradient["a"]], [2 * expected, expected])
+
+
 @pytest.mark.parametrize("shape", [(), (2,), (3, 2, 1)])
 def test_a_bad_shape_of_the_log_joint_is_named(shape):
     model = FunctionModel(lambda params, z, x: np.zeros(shape), None, None)

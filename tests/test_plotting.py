@@ -32,6 +32,8 @@ def test_history_is_plotted_iteration_by_iteration(pyplot, fitter, quantity):
     iteration, values = display.points_.get_data()
     np.testing.assert_array_equal(iteration, np.arange(1, 31))
     np.testing.assert_array_equal(values, fitter.history_[quantity])
+    np.testing.assert_array_equal(display.line_.get_xdata(), iteration)
+    assert display.ax_.get_xlabel() == "iteration"
     assert display.ax_.get_ylabel() == quantity.replace("_", " ")
     assert display.figure_ is display.ax_.figure
 
@@ -48,6 +50,11 @@ def test_line_is_the_mean_of_finite_neighbours(pyplot):
     assert np.isnan(line[11:19]).all()
 
 
+def test_a_short_history_is_its_own_mean(pyplot):
+    display = ConvergenceDisplay(values=np.arange(9.0), quantity="objective").plot()
+    np.testing.assert_array_equal(display.line_.get_ydata(), np.arange(9.0))
+
+
 def test_gradients_of_rows_are_plotted_by_parameter(pyplot, fitter):
     X = fitter.sample(4, random_state=0)
     estimated = fitter.score_gradient(X)
@@ -58,6 +65,9 @@ def test_gradients_of_rows_are_plotted_by_parameter(pyplot, fitter):
     for name, line in display.lines_.items():
         np.testing.assert_array_equal(line.get_xdata(), exact[name].ravel())
         np.testing.assert_array_equal(line.get_ydata(), estimated[name].ravel())
+    assert display.diagonal_.get_xy1() == (0, 0) and display.diagonal_.get_slope() == 1
+    assert display.ax_.get_xlabel() == "exact gradient"
+    assert display.ax_.get_ylabel() == "estimated gradient"
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert labels == list(exact)
 

@@ -240,8 +240,8 @@ def test_without_a_prior_weights_on_the_circle_are_bounded():
 
 @pytest.mark.parametrize("support", ["real", "positive", INTERVAL])
 def test_means_are_brought_back_to_near_the_sleep_latents(support):
-    proposal, moments, _ = proposal_and_draws([support])
-    line = proposal.targets((sleep_latents(support, np.random.default_rng(0)),))
+    proposal, moments, _ = proposal_and_draws([support], 2)
+    line = proposal.targets((sleep_latents(support, np.random.default_rng(0), k=2),))
     edge = line.max(0, keepdims=True) + MARGIN * line.std(0)
     np.testing.assert_array_equal(proposal.bounded(moments + 1000), edge)
     np.testing.assert_array_equal(proposal.bounded(line), line)
@@ -371,6 +371,32 @@ def test_latents_of_many_parts(kind, with_prior):
     # A query and a candidate do not depend on their neighbours.
     one = map_parts(lambda part: part[3:4, 4:5], drawn)
     np.testing.assert_allclose(proposal.log_density(T[3:4], one), density[3:4, 4:5])
+
+
+def test_draws_without_noise_are_where_the_moments_say():
+    z = {name: mixed_latents()[name] for name in ("rate", "path", "height")}
+    proposal = Proposal([SUPPORT[name] for name in z], z, True)
+    proposal.fit_residuals(np.eye(8), 60, 0)
+    drawn = proposal.draw(proposal.targets(z), [np.zeros((60, 1, 8))])
+    for name in z:
+        np.testing.assert_allclose(drawn[name][:, 0], z[name])
+
+
+@pytest.mark.parametrize(
+    ("support", "low", "high"),
+    [("positive", 0, np.inf), (INTERVAL, -1, 3)],
+    ids=["positive", "interval"],
+)
+def test_draws_far_out_are_inside_the_support(support, low, high):
+    proposal, _, _ = proposal_and_draws([support])
+    (z,) = proposal.draw(np.array([[-1e4], [1e4]]), [np.zeros((2, 1, 1))])
+    assert np.all((low < z) & (z < high))
+
+
+def test_indicators_of_categories_begin_at_the_lowest():
+    z = np.array([[1], [-1], [0], [2]])
+    targets = Proposal([("categorical", None)], z, True).targets(z)
+    np.testing.assert_array_equal(targets, z == [-1, 0, 1, 2])
 
 
 def test_density_of_many_parts_is_the_sum_over_independent_families():

@@ -1,6 +1,7 @@
 """Models of series: windows of steps, exact likelihoods, joint densities."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -385,6 +386,13 @@ def test_default_trend_of_windows_counts_all_of_their_terms():
     X = model.sample(start(model)[1], 10, np.random.default_rng(0))[1]
     fitter = WakeSleepFitter(model=model, n_sleep=10, max_iter=2, random_state=0)
     assert fitter.fit(X).regressor_.trend == "linear"
+
+
+def test_default_trend_of_windows_counts_indicators_of_the_ends():
+    """Of 40 rows ten columns are a quarter; windows have seven, and six ends."""
+    model = SimpleNamespace(term_columns=windows(20, 3))
+    regressor = WakeSleepFitter(n_sleep=2)._make_regressor(np.zeros((5, 20)), model)
+    assert regressor.trend == "constant"
 
 
 def test_expectations_of_local_terms_are_of_one_value_a_term():

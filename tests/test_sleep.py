@@ -198,6 +198,14 @@ def test_an_exception_in_the_sampler_names_it_and_the_parameters():
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+def test_advice_on_autograd_is_not_for_samplers():
+    def broken(params, n_samples, rng):
+        return params["shift"] + None
+
+    with pytest.raises(ValueError, match=r"sampler raised TypeError: .* -1 to 1'\}$"):
+        draw(model(broken), SHIFT, 5, seed())
+
+
 def test_a_model_goes_by_its_class():
     class Mine(LatentVariableModel):
         def sample(self, params, n_samples, rng):

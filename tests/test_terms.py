@@ -126,6 +126,7 @@ def outputs(n_steps, half_width, n_outputs):
 
 
 SEASONAL = [[1], [*range(7)]]
+FULL = [[5], [4, 5, 6], [3, 4, 5, 6, 7], [*range(1, 10)], [*range(21)]]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,9 @@ SEASONAL = [[1], [*range(7)]]
         (windows(9, 4), 9, [[4], [3, 4, 5], [2, 3, 4, 5, 6], [*range(17)]]),
         (past(9, 2), 9, [[2], [1, 2], [0, 1, 2, 3, 4]]),
         (outputs(5, 1, 2), 10, [[2, 3], [*range(10)]]),
+        (outputs(5, 1, 4), 20, [[4, 5, 6, 7], [*range(20)]]),
         (outputs(5, 1, 5), 25, None),
+        (windows(6, 5), 6, FULL),
         (windows(9, 0), 9, [[0]]),
         # A -1 more, to have a regression of their own.
         (np.pad(windows(9, 1), ((0, 0), (0, 1)), constant_values=-1), 9, SEASONAL),
@@ -144,6 +147,7 @@ SEASONAL = [[1], [*range(7)]]
         (windows(9, 2)[[0, 0, 2, 3, 4, 5, 6, 7, 8]], 9, None),
         ([[t, (t + 3) % 9] for t in range(9)], 9, None),
         ([[(t + 1) % 9] for t in range(9)], 9, None),
+        (windows(9, 1)[:, [0, 2]], 9, None),
         (windows(9, 2)[:5], 9, None),
     ],
 )
@@ -151,6 +155,13 @@ def test_nested_groups_are_about_each_terms_own_step(term_columns, n_features, g
     (block,) = make_blocks(term_columns, n_features)
     found = block.groups(n_features, len(term_columns))
     assert (found and [group.tolist() for group in found]) == groups
+    if found:
+        assert len(found[-1]) == block.rows(np.zeros((1, n_features))).shape[1]
+
+
+def test_windows_of_steps_are_widened_by_steps():
+    widened = widen(list(outputs(6, 1, 2)))
+    np.testing.assert_array_equal(widened, outputs(6, 2, 2))
 
 
 def test_blocks_of_different_widths_have_groups_of_their_own():

@@ -22,12 +22,16 @@ from amortsk.models import (
 class NoPrior(FactorAnalysisModel):
     """The prior of z is left out."""
 
+    natural_params = None
+
     def log_joint(self, params, z, x):
         return super().log_joint(params, z, x) - self.log_prior(params, z)
 
 
 class WrongSign(FactorAnalysisModel):
     """Data are evaluated with the other sign."""
+
+    natural_params = None
 
     def log_joint(self, params, z, x):
         return super().log_joint(params, z, -x)
@@ -36,6 +40,8 @@ class WrongSign(FactorAnalysisModel):
 class OtherNoise(FactorAnalysisModel):
     """The sampler's noise is larger."""
 
+    natural_params = None
+
     def sample(self, params, n_samples, rng):
         larger = {**params, "log_scale": params["log_scale"] + np.log(1.2)}
         return super().sample(larger, n_samples, rng)
@@ -43,6 +49,8 @@ class OtherNoise(FactorAnalysisModel):
 
 class NoConstant(FactorAnalysisModel):
     """The constant of log_prior, and so of the log-joint, is left out."""
+
+    natural_params = None
 
     def log_prior(self, params, z):
         return -0.5 * np.sum(z**2, axis=1)

@@ -95,7 +95,7 @@ def with_lines(X):
 
 def without_pilot(self, params, x, moments, n_candidates, rngs):
     """Candidates by regressed moments alone."""
-    return self._mixture([moments], n_candidates, rngs)
+    return self._mixture([(moments, 1.0)], n_candidates, rngs)
 
 
 LINES = AmortisedGradientRegressor(FunctionTransformer(with_lines), trend="linear")
