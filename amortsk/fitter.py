@@ -71,10 +71,11 @@ class WakeSleepFitter(
         = E_{p_\theta(z|x)}[\nabla_\theta \log p_\theta(z, x)],
 
     and a conditional expectation is a regression, for which the model itself draws the
-    training pairs. Every iteration draws (z, x) from the model (*sleep*), *regresses*
-    on x by kernel ridge regression, evaluates the regression at a batch of data
-    (*wake*), and takes a step along the gradient. Nothing is assumed of z: it may be
-    discrete, on a circle, a path of a dynamical system, or a tuple of all of these.
+    training pairs. An iteration draws (z, x) from the model (*sleep*), *regresses* on x
+    by kernel ridge regression, evaluates the regression at a batch of data (*wake*),
+    and takes a step along the gradient. With importance weights of proposals the first
+    two serve five iterations. z may be discrete, on a circle, a path of a dynamical
+    system, or a tuple of all of these.
 
     Give either two functions and a start, or a `model`.
 
@@ -114,8 +115,9 @@ class WakeSleepFitter(
         some data. Only ``"joint"`` and ``"direct"`` serve local terms; the others
         regress on whole rows.
     n_sleep : int, default=1000
-        Draws from the model in every iteration. With local terms each counts as often
-        as there are terms: ten thousand in all are usually enough.
+        Draws from the model in every sleep phase: every iteration, or every fifth with
+        importance weights of proposals. With local terms each counts as often as there
+        are terms: ten thousand in all are usually enough.
     n_proposals : int, default=50
         Importance-weighted draws for each row of data.
     batch_size : int, default=100
@@ -152,8 +154,10 @@ class WakeSleepFitter(
     model_ : LatentVariableModel
         The model fitted.
     regressor_ : AmortisedGradientRegressor
-        The regression of the latents' moments at `params_`, with standardised columns,
-        on a fresh sleep set, five times larger up to 10 000 rows.
+        The regression of the latents' moments at `params_`, on a fresh sleep set of 5
+        `n_sleep` draws, at most 10 000 rows; of `n_sleep` if these are more, or with
+        the exact kernel. It expects columns standardised by that set: use `transform`,
+        not ``regressor_.predict(X)``.
     history_ : dict of 1-d ndarray
         ``objective``, ``gradient_norm``, ``effective_sample_size`` (median over rows,
         NaN without weights), ``share_of_poor_rows`` (with an effective sample size
@@ -167,9 +171,9 @@ class WakeSleepFitter(
         Iterations of the last call.
     converged_ : bool
         Whether the mean gradient over the last quarter of iterations, and at least
-        twenty, is within five standard errors of zero. A `ConvergenceWarning` is given
-        above ten. It is the *estimated* gradient that vanishes: `score` should also be
-        above that of the start.
+        twenty, is within five standard errors of zero; False where a call has fewer
+        than twenty. A `ConvergenceWarning` is given above ten. It is the *estimated*
+        gradient that vanishes: `score` should also be above that of the start.
     gradient_ : str
         The estimator last in use.
     gradient_reason_ : str
@@ -719,7 +723,8 @@ class WakeSleepFitter(
         Returns
         -------
         Z : ndarray of shape (n_samples, n_latents)
-            Means; for integer latents probabilities of each value.
+            Means, in the order of the tuple or dict; for integer latents probabilities
+            of each value (with support ``"any"`` their means).
         """
         X = self._validate(X)
         return self._posterior.means(X)

@@ -17,6 +17,8 @@ class LatentVariableModel(BaseEstimator):
 
     A model is *stateless*. Everything it computes comes from ``params``, a dict of
     float arrays, and from the arguments, so that one object serves any number of fits.
+    Set its attributes in the class body or as properties: `clone` forgets what is set
+    on an instance.
 
     **You implement**
 
@@ -53,8 +55,8 @@ class LatentVariableModel(BaseEstimator):
         ``"real"``, ``"positive"``, ``("interval", a, b)``, ``("categorical", n)``,
         ``"unit"`` (rows of unit norm: circle, sphere), or ``"any"`` where no proposal
         family fits. None infers it from draws: integers are categorical, rows of unit
-        norm in two or more columns are unit, rows that sum to one any, all else is
-        real.
+        norm in two or more columns are unit, rows that sum to one any, whole numbers of
+        a float type are an error, all else is real.
     term_columns : None or integer array of shape (n_terms, width)
         The columns of x that each local term is regressed on, see :func:`windows`.
     fixed_params : tuple of str
