@@ -10,9 +10,9 @@ noises that Wood (2010) gave it,
     x_t = \Big(P\, x_{t-\tau} e^{-x_{t-\tau} / N_0}\, e_t
           + x_{t-1} e^{-\delta \epsilon_t}\Big)\, \eta_t,
 
-the cycles come from recruits that hatched a delay ago, from eggs that were the fewer
-the more adults competed. Claim: maximum likelihood, from a start that prefers no delay
-to any other, finds the time that a blowfly takes to mature, some fifteen days, and
+the cycles come from recruits, a delay after the eggs, of which there were fewer the
+more adults competed. Claim: maximum likelihood, from a start that prefers no delay to
+any other, finds the time that a blowfly takes to mature, some fifteen days, and
 simulations of the fit cycle as the flies did.
 """
 
@@ -20,7 +20,8 @@ simulations of the fit cycle as the flies did.
 # Each row holds twenty counts and the next. The former are covariates: the model says
 # how the next count arises from them, through latents that are an integer (the delay)
 # and two positive numbers (the noises of recruits and of deaths). Beside the fit stand
-# parameters published for two-day steps of Wood's form, in the R package pomp.
+# parameters published for two-day steps of Wood's form, in the R package pomp. They
+# recruit less; the more a delay is spread, the less is left to noise.
 import sys
 
 import numpy as np

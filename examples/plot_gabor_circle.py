@@ -15,7 +15,8 @@ particular to circles.
 """
 
 # %%
-# The data: 16 x 16 pixels, no noise. Orientations are not shown to the fit.
+# The data: 16 x 16 pixels, no noise. Orientations are not shown to the fit. Needs a
+# clone: the baseline is in ``examples/benchmarks``.
 import sys
 from pathlib import Path
 
@@ -59,7 +60,7 @@ regressed = WakeSleepFitter(
 
 # %%
 # The usual choice for comparison: a normal latent in the plane, as a variational
-# autoencoder (VAE), with the same decoder and as many updates.
+# autoencoder (VAE), with the same decoder. Updates are 400, 1000 and 400.
 vae = VAE(DecoderModel(2, hidden=64), max_iter=400).fit(X)
 
 # %%

@@ -16,7 +16,7 @@ however long the encoder is trained, unless b happens to point along an axis.
 """
 
 # %%
-# The variational baseline is written out in ``benchmarks/vae.py``.
+# Needs a clone: the baseline is in ``examples/benchmarks``.
 import sys
 from pathlib import Path
 

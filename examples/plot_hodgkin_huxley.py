@@ -10,14 +10,15 @@ through three kinds of channels,
 
 whose gates m, h and n open and close with the voltage. It is seen through noise only:
 the path of the voltage is a latent of a thousand steps. Claim: from one such trace, and
-from a start at which the neuron fires otherwise, the fit comes at least twice as near
-to the truth in each of the eight biophysical parameters, and neurons simulated with
-them fire as often as the true one, give or take a spike.
+from a start with another number of spikes, the fit comes at least twice as near to the
+truth in each of the eight biophysical parameters, and neurons simulated with them fire
+as often as the true one, give or take a spike.
 """
 
 # %%
 # A row of data is a trace of 50 ms, in mV, and the current that drove it. The current
-# is a covariate: it is given, not modelled.
+# is a covariate: it is given, not modelled. Needs a clone: traces and features are in
+# ``examples/benchmarks``.
 import sys
 import warnings
 from pathlib import Path

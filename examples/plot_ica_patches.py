@@ -2,10 +2,10 @@ r"""
 Edges of photographs: independent components with noise
 =======================================================
 
-Claim: a mixture of Laplace sources and noise, fitted as a generative model, finds the
-filters that made the data as FastICA does, though nothing in the fit is special to
-independent components: :math:`x = A z + \varepsilon`, with
-:math:`z_k \sim \mathrm{Laplace}(0, 1)`, is all that it is told.
+Claim: :math:`x = A z + \varepsilon` with :math:`z_k \sim \mathrm{Laplace}(0, 1)`,
+fitted as a generative model, finds the filters that made the data as FastICA does. No
+step of the fit is special to independent components; the data are projected and made
+noisier first.
 """
 
 # %%

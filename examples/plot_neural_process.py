@@ -19,7 +19,8 @@ objective, see ``doc/results.md``.
 
 # %%
 # Functions :math:`a \sin(t - b)` with noise of 0.1. A row of X is a function: a context
-# of one to eight values, and four to eight targets.
+# of one to eight values, and four to eight targets. Needs a clone: the baseline is in
+# ``examples/benchmarks``.
 import sys
 from pathlib import Path
 

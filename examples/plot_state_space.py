@@ -10,8 +10,9 @@ Hidden states move linearly and are seen through noise,
 
 The likelihood of this model is known, by the Kalman filter, which makes it a test of a
 method that does not know it. Claim: fitted from draws alone, window by window, the
-model is as likely as the true parameters, and has their eigenvalues: the speed at which
-states turn and decay.
+model is as likely as the true parameters, on the training rows, where maximum
+likelihood is above them, and has their eigenvalues: the speed at which states turn and
+decay.
 """
 
 # %%
