@@ -10,7 +10,7 @@ from amortsk.pairs import flatten, log_prior, log_weights
 # Share of candidates drawn from the prior where its density is known.
 PRIOR_WEIGHT = 0.1
 # Draws that have to count in a small pilot, and how often it is tried.
-PILOT_SIZE, MAX_PILOTS = 5, 5
+PILOT_SIZE, MAX_PILOTS = 5, 10
 
 
 class Candidates:
@@ -21,7 +21,7 @@ class Candidates:
     its effective sample size is the root of its size, and at least five; its moments
     correct those of rows where the regression is wrong, and its spread the covariance
     that all rows share. Rows with :math:`\beta < 1` have another, around the moments
-    corrected, up to five in all. None of them is among the candidates: given the
+    corrected, up to ten in all. None of them is among the candidates: given the
     moments, their weights are those of plain importance sampling, by the density of the
     whole mixture (the balance heuristic). Fewer than twenty candidates have no pilot.
 

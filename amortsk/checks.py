@@ -162,7 +162,7 @@ def check_model(fitter_or_model, X=None, random_state=None):
             f"{density} is not the log-density of what {sampler} draws: over its own "
             f"draws, near the start, the mean score of parameter {name!r} is "
             f"{score:.1f} standard errors from zero. Look for another scale, sign or "
-            "parametrisation"
+            "parametrisation, or a support of z that depends on parameters"
         )
     if importance > LIMIT:
         raise ValueError(
@@ -315,11 +315,10 @@ def _to_fit_and_test(model, params, seed, pool, support):
 
 
 def _standard_errors(values):
-    """Sizes of column means over their standard errors; zero where nothing varies."""
-    mean = np.abs(values.mean(0))
+    """Sizes of column means over their standard errors, rounding apart."""
+    mean, rounding = np.abs(values.mean(0)), 1e-9 * (1 + np.abs(values).mean(0))
     spread = values.std(0, ddof=1) / np.sqrt(len(values))
-    negligible = spread <= 1e-12 * (1 + mean)
-    return np.where(negligible, 0.0, mean / np.where(negligible, 1.0, spread))
+    return np.where(mean <= rounding, 0.0, mean / np.maximum(spread, 1e-3 * rounding))
 
 
 # Overflow in a user's function shows in its value, which is checked.

@@ -178,9 +178,10 @@ class Real:
     def spread(self, moments, line, weights):
         """Scale of every row's weighted latents over that of all, shrunk to one."""
         size = 1 / np.sum(weights**2, 1)
-        squares = np.sum(weights * self.squares(moments, line), 1) / (1 - 1 / size)
-        total = SHARED_WEIGHT + INFLATION * size * squares
-        return np.sqrt(total / (SHARED_WEIGHT + size * self.n_targets))
+        squares = INFLATION * np.sum(weights * self.squares(moments, line), 1)
+        # The moments are those of the draws themselves, and take one off their number.
+        free = SHARED_WEIGHT + (size - 1) * self.n_targets
+        return np.sqrt((SHARED_WEIGHT + size * squares) / free)
 
     def log_density(self, moments, columns, spread):
         spread = np.asarray(spread)[..., np.newaxis]

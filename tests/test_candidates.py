@@ -184,16 +184,18 @@ def test_infinite_weights_are_an_error():
 
 @pytest.mark.parametrize("scale", [0.2, 1.0, 3.0])
 def test_spread_is_that_of_a_row_shrunk_to_that_of_all(scale):
-    """Of as many equal weights as numbers stand for the shared covariance, halfway."""
+    """As by twenty numbers; of 20 draws, about their own mean, 19 are free."""
     proposal = candidates(Two()).proposal
     real = proposal.families[1]
-    # Of variance one, unbiased, in units of the residuals.
-    line = np.tile([-1.0, 1.0], 10) * np.sqrt(19 / 20) * real.root[0, 0]
-    line = scale * line / np.sqrt(INFLATION)
+    # Of the given scale, in units of the residuals.
+    line = scale * np.tile([-1.0, 1.0], 10) * real.root[0, 0] / np.sqrt(INFLATION)
     T = np.concatenate([np.zeros((1, 20, 3)), line[np.newaxis, :, np.newaxis]], axis=2)
     found = proposal.spread(np.zeros((1, 4)), T, np.full((1, 20), 1 / 20))
     assert SHARED_WEIGHT == 20
-    np.testing.assert_allclose(found, np.sqrt((1 + scale**2) / 2))
+    np.testing.assert_allclose(found, np.sqrt((20 + 20 * scale**2) / (20 + 19)))
+    # One possible draw says nothing.
+    alone = proposal.spread(T[:, 0], T, np.eye(1, 20))
+    np.testing.assert_allclose(alone, 1)
 
 
 class Sure(Shift):
@@ -272,11 +274,11 @@ def test_pilots_are_weighted_at_the_parameters_of_now():
 
 
 def test_rows_whose_pilot_is_poor_have_more_of_them():
-    """At most five, and the others one."""
+    """At most ten, and the others one."""
     made = candidates(Counting())
     x, moments = np.array([[1.0], [1e4]]), MOMENTS[:2]
     made.draw(PARAMS, x, moments, 40, [np.random.default_rng(0)])
-    assert made.model.asked == [2 * 20, *[1 * 20] * 4]
+    assert made.model.asked == [2 * 20, *[1 * 20] * 9]
 
 
 @pytest.mark.parametrize("model", [Two(), NoPrior()])
