@@ -173,8 +173,10 @@ class WakeSleepFitter(
     converged_ : bool
         Whether the mean gradient over the last quarter of iterations, and at least
         twenty, is within five standard errors of zero; False where a call has fewer
-        than twenty. A `ConvergenceWarning` is given above ten. It is the *estimated*
-        gradient that vanishes: `score` should also be above that of the start.
+        than twenty. A `ConvergenceWarning` is given above ten, or where the rows'
+        scores tell that the log-likelihood could be clearly higher. It is the
+        *estimated* gradient that vanishes: `score` should also be above that of the
+        start.
     gradient_ : str
         The estimator last in use.
     gradient_reason_ : str
@@ -404,6 +406,12 @@ class WakeSleepFitter(
                 f"model must be a LatentVariableModel instance, got {self.model!r}"
             )
         model = clone(self.model)
+        lost = set(vars(self.model)) - set(vars(model))
+        if lost & set(vars(LatentVariableModel)):
+            raise ValueError(
+                f"{sorted(lost)} of {self.model!r} would be lost in a copy: set them "
+                "in the class, or as properties"
+            )
         if self.term_columns is not None:
             try:
                 model.term_columns = self.term_columns

@@ -447,6 +447,16 @@ def test_a_function_of_the_latents_may_write_to_them():
     onp.testing.assert_array_equal(fitter.transform(X), before)
 
 
+@pytest.mark.parametrize(
+    "name", ["fixed_params", "latent_support", "covariate_columns"]
+)
+def test_attributes_that_a_copy_would_lose_are_an_error(name):
+    model = Shift()
+    setattr(model, name, None)
+    with pytest.raises(ValueError, match=rf"\['{name}'\] of Shift\(\) would be lost"):
+        WakeSleepFitter(model=model, **QUICK).fit(X)
+
+
 def test_a_step_that_is_far_too_long_ends():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
