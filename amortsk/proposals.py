@@ -220,17 +220,10 @@ class Categorical:
         return as_columns(columns[0][..., np.newaxis] == categories).astype(np.float64)
 
     def neighbours(self, columns, scale, rng):
-        z, n, rows = (
-            columns[0] - self.low,
-            self.n_categories,
-            np.arange(len(columns[0])),
-        )
-        j = rng.integers(self.n_columns, size=len(rows))
-        far, near = (
-            rng.integers(1, max(n, 2), len(rows)),
-            rng.choice([-1, 1], len(rows)),
-        )
-        shift = np.where(rng.random(len(rows)) < 0.5, far, near)
+        z, n = columns[0] - self.low, self.n_categories
+        rows, j = np.arange(len(z)), rng.integers(self.n_columns, size=len(z))
+        near, far = rng.choice([-1, 1], len(z)), rng.integers(1, max(n, 2), len(z))
+        shift = np.where(rng.random(len(z)) < 0.5, near, far)
         z[rows, j] = (z[rows, j] + shift) % n
         return [self.low + z], 0.0
 

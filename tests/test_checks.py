@@ -594,3 +594,15 @@ def test_a_log_joint_may_be_nan_where_latents_never_are():
             return np.log(z) - z + log_normal(x[:, 0], params["mu"] + z, 1.0)
 
     assert 0 < check_model(Positive(), random_state=0).conditional_importance < 5
+
+
+def test_a_latent_that_is_constant_has_no_neighbours():
+    def sampler(params, n, rng):
+        return onp.zeros((n, 1)), params["mu"] + rng.standard_normal((n, 1))
+
+    def log_joint(params, z, x):
+        return log_normal(x[:, 0], params["mu"] + z[:, 0], 1.0)
+
+    options = {"latent_support": "real"}
+    fitter = WakeSleepFitter(log_joint, sampler, {"mu": onp.array(0.3)}, **options)
+    assert onp.isnan(check_model(fitter, random_state=0).conditional_importance)
