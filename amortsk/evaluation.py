@@ -193,21 +193,21 @@ class Posterior:
         r"""About how far the log-likelihood of X is below its maximum, in nats a row.
 
         Half the share of a column of ones that the rows' scores explain: what a step
-        of Newton gains, with the scores' second moments for the information. Zero where
-        weights are not finite. A mean over rows needs fewer candidates of each.
+        of Newton gains, with the scores' second moments for the information, so one
+        half at most. Zero where weights are not finite. A mean over rows needs fewer
+        candidates of each.
         """
         few = copy.copy(self)
         few.n_candidates = -(-self.n_candidates // 4)
         try:
             with np.errstate(all="ignore"):
-                possible = X[few.bounds(X)[1] > 0]
-                if not len(possible):
-                    return 0.0
-                scores = few.score_gradient(possible, "importance").values()
+                scores = few._scores_by_importance(X, skip_impossible=True)
         except FloatingPointError:
             return 0.0
-        G = np.hstack([as_columns(score) for score in scores])
-        G = G[np.isfinite(G).all(1)]
+        rows = [np.concatenate([np.ravel(g) for g in s.values()]) for s in scores]
+        G = np.array([row for row in rows if np.isfinite(row).all()])
+        if not len(G):
+            return 0.0
         coef = np.linalg.lstsq(G, np.ones(len(G)), rcond=None)[0]
         return 0.5 * np.mean(G @ coef)
 
@@ -252,25 +252,38 @@ class Posterior:
 
     def score_gradient(self, X, name):
         """E[grad log p(z, x) | x], a dict of arrays (n, *shape)."""
-        gradients = [self._row_gradient(X[i : i + 1], name) for i in range(len(X))]
+        if self.by_importance:
+            gradients = self._scores_by_importance(X)
+        else:
+            gradients = [
+                self._regressed_score(X[i : i + 1], name) for i in range(len(X))
+            ]
         return {key: np.array([g[key] for g in gradients]) for key in gradients[0]}
 
-    def _row_gradient(self, x, name):
-        model, params = self.model, self.params
-        if self.by_importance:
-            ((_, z, log_w),) = self.weighted(x)
-            weights = self._weights(log_w, x).ravel()
-            kept = np.flatnonzero(weights)
-            z, weights = take(flatten(z), kept), weights[kept]
-            x = np.repeat(x, len(kept), axis=0)
-        else:
-            rows, z = self.rows(x), self.draws.z
-            weights = self.regressor.smoother_weights(rows, np.ones(len(rows)))
-            if name == "likelihood" and self.block.columns is None:
-                return weighted_pairs(model, params, z, x, weights[:, None])[1]
-            x = self.draws.x
+    def _scores_by_importance(self, X, skip_impossible=False):
+        """Scores of rows, each a dict of arrays."""
+        scores = []
+        for rows, z, log_w in self.weighted(X):
+            x = X[rows]
+            if skip_impossible:
+                possible = ~np.isneginf(log_w).all(1)
+                x, z, log_w = x[possible], take(z, possible), log_w[possible]
+            for i, w in enumerate(self._weights(log_w, x)):
+                kept = np.flatnonzero(w)
+                own, row = take(take(z, i), kept), np.repeat(x[i : i + 1], len(kept), 0)
+                _, gradient = pull_log_joint(self.model, self.params, own, row)
+                scores.append(gradient(w[kept]))
+        return scores
+
+    def _regressed_score(self, x, name):
+        rows, z = self.rows(x), self.draws.z
+        weights = self.regressor.smoother_weights(rows, np.ones(len(rows)))
+        if name == "likelihood" and self.block.columns is None:
+            pairs = weighted_pairs(self.model, self.params, z, x, weights[:, None])
+            return pairs[1]
         terms = self.block.columns is not None
-        return pull_log_joint(model, params, z, x, terms=terms)[1](weights)
+        pull = pull_log_joint(self.model, self.params, z, self.draws.x, terms=terms)[1]
+        return pull(weights)
 
 
 def _impossible(x):

@@ -48,7 +48,7 @@ FINAL_FACTOR, CANDIDATE_FACTOR = 5, 20
 MAX_FINAL_ROWS = 10_000
 # Rows, and rows for each parameter, whose scores tell how far a fit is below the
 # maximum; the most parameters; nats a row, and of all rows, that matter.
-GAP_ROWS, ROWS_PER_PARAMETER, MAX_PARAMETERS = 1000, 20, 100
+GAP_ROWS, ROWS_PER_PARAMETER, MAX_PARAMETERS = 500, 20, 100
 MIN_GAP, MIN_TOTAL_GAP = 0.01, 2.0
 # Share of steps without a finite gradient above which a fit warns.
 MAX_SKIPPED_SHARE = 0.1
@@ -406,12 +406,6 @@ class WakeSleepFitter(
                 f"model must be a LatentVariableModel instance, got {self.model!r}"
             )
         model = clone(self.model)
-        lost = set(vars(self.model)) - set(vars(model))
-        if lost & set(vars(LatentVariableModel)):
-            raise ValueError(
-                f"{sorted(lost)} of {self.model!r} would be lost in a copy: set them "
-                "in the class, or as properties"
-            )
         if self.term_columns is not None:
             try:
                 model.term_columns = self.term_columns
@@ -574,11 +568,14 @@ class WakeSleepFitter(
             return
         n_rows = min(len(X), max(GAP_ROWS, ROWS_PER_PARAMETER * n_params))
         gap = posterior.gap(X[self._run.rng(GAP).permutation(len(X))[:n_rows]])
-        # Scores of all rows sum to zero at the maximum, those of some only nearly.
+        # Scores of all rows sum to zero at the maximum, those of some only nearly; of
+        # parameters that the data do not determine nothing is left but errors.
         left_out = 1 - n_rows / len(X)
-        noise = left_out * (n_params + DRIFTING * np.sqrt(2 * n_params)) / (2 * n_rows)
+        chance = n_params + left_out * DRIFTING * np.sqrt(2 * n_params)
+        noise = chance / (2 * n_rows)
         if gap > max(MIN_GAP, MIN_TOTAL_GAP / len(X), noise):
-            more = "more iterations, a larger learning_rate or n_proposals"
+            size = "n_proposals" if posterior.proposal else "n_sleep"
+            more = f"more iterations, a larger learning_rate or {size}"
             other = "gradient='importance', or a larger n_sleep"
             _warn(
                 f"by the scores of {n_rows} rows at params_ the log-likelihood could "

@@ -100,6 +100,16 @@ class LatentVariableModel(BaseEstimator):
     fixed_params = ()
     covariate_columns = None
 
+    def __sklearn_clone__(self):
+        copy = super().__sklearn_clone__()
+        lost = (set(vars(self)) - set(vars(copy))) & set(vars(LatentVariableModel))
+        if lost:
+            raise ValueError(
+                f"{sorted(lost)} of {self!r} would be lost in a copy: set them in the "
+                "class, or as properties"
+            )
+        return copy
+
     def init_params(self, X, rng):
         """Parameters to start from, a dict of float arrays."""
         raise NotImplementedError(f"{type(self).__name__} must define init_params")

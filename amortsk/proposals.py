@@ -130,7 +130,8 @@ class Real:
         return np.concatenate([_to_line(*pair) for pair in pairs], axis=-1)
 
     def neighbours(self, columns, scale, rng):
-        line, rows = self.targets(columns), np.arange(len(columns[0]))
+        line = self.targets(columns).astype(np.float64)
+        rows = np.arange(len(line))
         j = rng.integers(self.n_targets, size=len(rows))
         eps = rng.choice(DISTANCES, len(rows)) * rng.standard_normal(len(rows))
         line[rows, j] += scale[j] * eps

@@ -5,6 +5,7 @@ import warnings
 import autograd.numpy as np
 import numpy as onp
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from toys import Shift, log_normal
 
@@ -453,8 +454,11 @@ def test_a_function_of_the_latents_may_write_to_them():
 def test_attributes_that_a_copy_would_lose_are_an_error(name):
     model = Shift()
     setattr(model, name, None)
+    fitter = WakeSleepFitter(model=model, **QUICK)
     with pytest.raises(ValueError, match=rf"\['{name}'\] of Shift\(\) would be lost"):
-        WakeSleepFitter(model=model, **QUICK).fit(X)
+        fitter.fit(X)
+    with pytest.raises(ValueError, match="would be lost in a copy"):
+        clone(fitter)
 
 
 def test_a_step_that_is_far_too_long_ends():

@@ -85,6 +85,7 @@ if __name__ == "__main__":
                 f"{name}: converged_ False at the optimum", unsure[near], at_most=0.01
             )
             share(f"{name}: warned at the optimum", warned[near], at_most=0.01)
+            share(f"{name}: warned with a gap above 0.01", warned[~near])
             fits = [
                 outcome(FarStart(1), gradient, seed, max_iter=30) for seed in seeds[::4]
             ]
