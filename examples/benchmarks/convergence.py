@@ -50,7 +50,9 @@ def outcome(model, gradient, seed, **options):
 
 def share(name, flags, at_most=None):
     """A row for a share of fits."""
-    value = np.mean(flags) if len(flags) else np.nan
+    if not len(flags):
+        return
+    value = np.mean(flags)
     line(
         name,
         "none" if at_most is None else f"< {at_most:.0%}",
