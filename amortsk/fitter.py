@@ -572,15 +572,14 @@ class WakeSleepFitter(
         # parameters that the data do not determine nothing is left but errors.
         left_out = 1 - n_rows / len(X)
         chance = n_params + left_out * DRIFTING * np.sqrt(2 * n_params)
-        noise = chance / (2 * n_rows)
-        if gap > max(MIN_GAP, MIN_TOTAL_GAP / len(X), noise):
-            size = "n_proposals" if posterior.proposal else "n_sleep"
-            more = f"more iterations, a larger learning_rate or {size}"
-            other = "gradient='importance', or a larger n_sleep"
+        if gap > max(MIN_GAP, MIN_TOTAL_GAP / len(X), chance / (2 * n_rows)):
+            advice = "gradient='importance', or a larger n_sleep"
+            if self.gradient_ == "importance":
+                advice = "more iterations, a larger learning_rate or more candidates "
+                advice += "(n_proposals; n_sleep if these are the sleep latents)"
             _warn(
                 f"by the scores of {n_rows} rows at params_ the log-likelihood could "
-                f"be higher elsewhere, by {gap:.2g} nats a row: take "
-                f"{more if self.gradient_ == 'importance' else other}",
+                f"be higher elsewhere, by {gap:.2g} nats a row: take {advice}",
                 ConvergenceWarning,
             )
 

@@ -1559,8 +1559,7 @@ def test_gaps_that_are_warned_of(n_rows, n_params, gap, changed, warned):
         return gap
 
     fitter = WakeSleepFitter()
-    options = {"by_importance": True, "proposal": "any"}
-    fitter._posterior = SimpleNamespace(gap=watched, **options)
+    fitter._posterior = SimpleNamespace(gap=watched, by_importance=True)
     window = SimpleNamespace(drift=lambda: changed.get("drift", 0.0))
     rng = np.random.default_rng(0)
     fitter._run = SimpleNamespace(rng=lambda key: rng, window=window)
