@@ -98,12 +98,11 @@ def log_weights(model, params, z, x, log_q):
     with np.errstate(all="ignore"):
         value = log_joint(model, params, flatten(z), x)
         log_w = np.reshape(value, (-1, n_candidates)) - log_q
-    if np.isposinf(value).any():
-        raise FloatingPointError(
-            f"{name_of(model, 'log_joint')} returned plus infinity for some of X"
-        )
     if np.isposinf(log_w).any():
-        raise FloatingPointError("importance weights are infinite")
+        raise FloatingPointError(
+            f"importance weights are infinite: {name_of(model, 'log_joint')} is plus "
+            "infinity for some of X, or a log_prior minus infinity at its own draws"
+        )
     return np.where(np.isnan(log_w), -np.inf, log_w)
 
 
