@@ -559,6 +559,7 @@ class WakeSleepFitter(
         posterior, model = self._posterior, self.model_
         free = set(self.params_) - set(model.fixed_params)
         n_params = sum(self.params_[name].size for name in free)
+        # A drift is NaN after fewer than twenty iterations.
         if (
             not self._run.window.drift() <= DRIFTING
             or not posterior.by_importance

@@ -1498,21 +1498,22 @@ def test_the_gap_is_that_of_rows_with_a_finite_score(X, monkeypatch):
     """Of scores 1 and 2: half the square of their mean over the mean square."""
     posterior = fitter_of(Shift(), max_iter=1).fit(X)._posterior
     scores = [{"mu": value} for value in (1.0, np.nan, 2.0, np.inf)]
-    scoring = {"_scores_by_importance": lambda self, X, skip_impossible: scores}
-    monkeypatch.setattr(type(posterior), *next(iter(scoring.items())))
+    name, instead = "_scores_by_importance", lambda X, skip_impossible: scores
+    monkeypatch.setattr(posterior, name, instead)
     assert posterior.gap(X[:4]) == pytest.approx(0.5 * 1.5**2 / 2.5)
     scores[:] = scores[1::2]
     assert posterior.gap(X[:4]) == 0
 
 
 def test_rotations_of_factors_are_no_gap():
-    """Scores that are errors alone seem one of 0.006 to 0.014 over 8 seeds."""
+    """Of 48 parameters and errors alone: over 10 seeds 0.008 to 0.017."""
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((800, 2)) @ rng.standard_normal((2, 5))
+    X = rng.standard_normal((1000, 2)) @ rng.standard_normal((2, 6))
     X += rng.standard_normal(X.shape)
-    options = {"max_iter": 500, "learning_rate": 0.03, "n_sleep": 500}
-    fitter = WakeSleepFitter(model=FactorAnalysisModel(5), random_state=5, **options)
-    assert fitter.fit(X)._posterior.gap(X) > 0.01
+    options = {"max_iter": 300, "learning_rate": 0.03, "n_sleep": 500}
+    # A warning would be an error.
+    fitter = WakeSleepFitter(model=FactorAnalysisModel(6), random_state=0, **options)
+    assert 0 < fitter.fit(X)._posterior.gap(X) < 48 / 2000
 
 
 class PartlyFixed(Shift):

@@ -3,6 +3,7 @@
 import autograd.numpy as np
 import numpy as onp
 from autograd import grad, jacobian
+from autograd.misc.flatten import flatten
 from autograd.scipy.special import logsumexp
 
 from amortsk import LatentVariableModel, WakeSleepFitter, windows
@@ -136,22 +137,16 @@ def exact_scores(model, params, X):
     return {name: jacobian(of(name))(params[name]) for name in free(model, params)}
 
 
-def gradients_by_differences(function, params, names):
-    """Gradients of ``function(params)``, checked entry by entry by differences."""
-    gradients = {}
-    for name in names:
+def gradient_and_differences(function, params, names):
+    """Gradient of ``function(params)`` in entries named, and central differences."""
+    vector, unflatten = flatten({name: params[name] for name in names})
 
-        def of(value, name=name):
-            return function({**params, name: value})
+    def of(vector):
+        return function({**params, **unflatten(vector)})
 
-        value = onp.asarray(params[name])
-        gradients[name] = found = onp.asarray(grad(of)(value))
-        for index in onp.ndindex(value.shape):
-            step = onp.zeros(value.shape)
-            step[index] = 1e-5
-            numeric = (of(value + step) - of(value - step)) / 2e-5
-            assert abs(found[index] - numeric) < 1e-6 * (1 + abs(numeric))
-    return gradients
+    steps = 1e-5 * onp.eye(len(vector))
+    numeric = [(of(vector + step) - of(vector - step)) / 2e-5 for step in steps]
+    return grad(of)(vector), onp.array(numeric)
 
 
 def flat(gradient, n_rows=None):
