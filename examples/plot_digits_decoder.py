@@ -38,7 +38,8 @@ model = DecoderModel(n_latent=6, hidden=64, observation="bernoulli")
 
 # %%
 # Two fits of one decoder, 700 updates each. Neither has converged; with thousands of
-# updates the VAE comes nearer, see ``doc/results.md``.
+# updates the VAE comes nearer, and on noisy copies of the images it draws level in the
+# end, see ``doc/results.md``.
 fitter = WakeSleepFitter(
     model=model, gradient="importance", max_iter=700, random_state=0
 ).fit(X)

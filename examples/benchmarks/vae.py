@@ -75,6 +75,8 @@ class VAE:
         self.learning_rate, self.averaging = learning_rate, averaging
         self.train_decoder, self.random_state = train_decoder, random_state
 
+    # The derivative of a saturated tanh is the inverse of what overflows: zero.
+    @onp.errstate(over="ignore")
     def fit(self, X, params=None, encoder=None):
         """Maximise the bound, from the model's own start or from the one given."""
         rng = self.rng = onp.random.default_rng(self.random_state)
